@@ -1,0 +1,220 @@
+"""The doors: what a tokenizer, metric, backend, trainer and reporter must be able to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import BaseModel, JsonValue
+
+from harness.core.records import AuditRecord, DataRecord, RunResult, SampleRow
+from harness.core.types import Checkpoint, FloatArray, Message, Outcome, Request, Sample, TokenRow
+
+# Done so far, of how many, and a short live figure ("rouge_l 0.41", "loss 1.32").
+Progress = Callable[[int, int, str], None]
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back, and the model's own chat template."""
+
+    @property
+    def eos_id(self) -> int | None: ...
+    @property
+    def bos_id(self) -> int | None: ...
+    @property
+    def special_ids(self) -> frozenset[int]: ...
+    @property
+    def has_chat_template(self) -> bool: ...
+    @property
+    def sha256(self) -> str:
+        """Hash of vocabulary, rules and chat template."""
+        ...
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """Ids of `text`, nothing added around it. special: whether spelled-out control tokens become control ids."""
+        ...
+
+    def prefix_ids(self) -> list[int]:
+        """What this tokenizer puts before plain text by itself (a BOS, or nothing)."""
+        ...
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool) -> str: ...
+
+    def apply_template(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+        """The conversation as the template writes it; HarnessError where the template refuses it."""
+        ...
+
+
+class Metric(Protocol):
+    """A small vector of statistics per sample, and a formula on their sum.
+
+    Every interval, paired test and checkpoint comparison works on the statistics alone.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def signature(self) -> str:
+        """Everything that changes the number: variant, tokenizer, normaliser, library and version."""
+        ...
+
+    @property
+    def higher_is_better(self) -> bool: ...
+    @property
+    def best(self) -> float:
+        """The value that perfect answers get."""
+        ...
+
+    @property
+    def worst(self) -> float:
+        """The value of the worst possible answers, used only to bound what missing samples could do."""
+        ...
+
+    def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
+        """Statistics (N, K), row i of sample i. Rows do not depend on each other."""
+        ...
+
+    def value(self, totals: FloatArray) -> FloatArray:
+        """The score of summed statistics (..., K) -> (...); nan where it is undefined."""
+        ...
+
+    def per_sample(self, statistics: FloatArray) -> FloatArray:
+        """A score for each row (N, K) -> (N,), for wins, ties, losses and flips; nan where there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterProof:
+    """Evidence that a checkpoint is really on: how far it moves the logits, and that all its keys were used."""
+
+    sha256: str
+    max_logit_change: float
+    n_keys: int
+
+
+class Backend(Protocol):
+    """The only way to get text out of a model."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def context_length(self) -> int:
+        """Most tokens a prompt and its completion may have together."""
+        ...
+
+    @property
+    def identity(self) -> Mapping[str, JsonValue]:
+        """What produced the completions: model hash or revision, dtype, device kind, library versions."""
+        ...
+
+    @property
+    def model(self) -> object:
+        """The loaded base model, for a trainer of the same family."""
+        ...
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[str, Outcome]]:
+        """(request id, outcome) for every request, in any order, as they come."""
+        ...
+
+    def prove(self, checkpoint: Checkpoint, probes: Sequence[tuple[int, ...]]) -> AdapterProof:
+        """Show on a few prompts that the checkpoint changes the logits; EnvironmentFault if it does not."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class CheckpointSink(Protocol):
+    """Where a trainer leaves its checkpoints: durable when `save` returns."""
+
+    def saved(self) -> Sequence[Checkpoint]:
+        """Complete checkpoints of this run, oldest first."""
+        ...
+
+    def save(
+        self, checkpoint: Checkpoint, weights: Callable[[Path], None], state: Callable[[Path], None]
+    ) -> Checkpoint:
+        """Store weights and the state needed to train on. Both callables write files into the folder they get.
+
+        Returns the checkpoint with its final folder and hash. The state of older checkpoints is dropped.
+        """
+        ...
+
+    def state(self, checkpoint: Checkpoint) -> Path:
+        """Folder of the training state saved with the newest checkpoint."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainPlan:
+    """What training will cost, known before it starts."""
+
+    n_rows: int
+    n_steps: int
+    n_tokens: int
+    n_target_tokens: int
+    checkpoint_steps: tuple[int, ...]
+
+
+class Trainer(Protocol):
+    """Turns rows into checkpoints. Must give the same bytes whether or not it was interrupted."""
+
+    @property
+    def spec_type(self) -> type[BaseModel]:
+        """Its settings: the keys under `trainer.`"""
+        ...
+
+    def plan(self, rows: Sequence[TokenRow], spec: BaseModel) -> TrainPlan: ...
+
+    def train(
+        self,
+        model: object,
+        train_rows: Sequence[TokenRow],
+        validation_rows: Sequence[TokenRow],
+        spec: BaseModel,
+        sink: CheckpointSink,
+        progress: Progress,
+    ) -> Iterator[Checkpoint]:
+        """Yield each checkpoint once it is durable, those already in the sink first; stop early on `close()`.
+
+        Between two checkpoints the caller may generate with the model; that must not change what is trained.
+        """
+        ...
+
+
+class RunView(Protocol):
+    """What a report may read of a finished run, lazily."""
+
+    @property
+    def result(self) -> RunResult: ...
+    @property
+    def spec(self) -> Mapping[str, JsonValue]:
+        """The run's settings, nested as in `spec.json`."""
+        ...
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Dotted key -> where its value came from."""
+        ...
+
+    @property
+    def data(self) -> DataRecord: ...
+    @property
+    def audit(self) -> AuditRecord: ...
+    @property
+    def environment(self) -> Mapping[str, JsonValue]: ...
+    @property
+    def timings(self) -> Sequence[tuple[str, float]]:
+        """(stage, seconds), in order."""
+        ...
+
+    def samples(self) -> Iterator[SampleRow]:
+        """Every test sample, in the data's order."""
+        ...
+
+
+class Reporter(Protocol):
+    """Renders a finished run: file name -> bytes. The store writes them."""
+
+    def render(self, view: RunView) -> Mapping[str, bytes]: ...

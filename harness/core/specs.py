@@ -1,0 +1,167 @@
+"""Specs: what was asked. Text from task.toml and the command line becomes these values, once, and is then trusted."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+
+
+class Spec(BaseModel):
+    """Unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class SplitSpec(Spec):
+    """How one file is cut: by fractions, whole groups together, with a fixed seed."""
+
+    train: Fraction = Field(0.8, description="share of rows trained on")
+    validation: Fraction = Field(0.1, description="share that chooses the checkpoint")
+    test: Fraction = Field(0.1, description="share that is compared on, once")
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> SplitSpec:
+        if abs(self.train + self.validation + self.test - 1) > 1e-9:
+            raise ValueError("train, validation and test must add up to 1")
+        return self
+
+
+class DataSpec(Spec):
+    """Where the rows are and how a row becomes a sample.
+
+    Give `source` (one file, cut by `split`) or `train`, `test` and if possible `validation`
+    (without one, the validation share of `split` is cut from train).
+    """
+
+    source: str | None = Field(None, description="one file with all rows, cut by [data.split]")
+    train: str | None = None
+    validation: str | None = None
+    test: str | None = None
+    prompt: str | None = Field(None, description="template of the user's turn, with {field} holes")
+    reference: str | None = Field(None, description="template of the right answer; a hole that is a list gives several")
+    messages: str | None = Field(None, description="field with OpenAI messages, if not 'messages'")
+    system: str | None = Field(None, description="template of the row's own system instruction")
+    id: str = Field("id", description="field with the row's id; made from file and line where absent")
+    group: str | None = Field(None, description="field: rows of one value stay in one split and one cluster")
+    labels: tuple[str, ...] | None = Field(None, description="the complete set of allowed references")
+    split: SplitSpec = SplitSpec()
+    train_on: Literal["last", "all"] = Field("last", description="which assistant turns carry loss")
+    allow_empty: bool = Field(False, description="accept empty references")
+    max_record_bytes: int = Field(16 * 2**20, gt=0)
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> DataSpec:
+        if (self.source is None) == (self.train is None):
+            raise ValueError("give either source, or train and test")
+        if self.train is not None and self.test is None:
+            raise ValueError("train without test: add test = \"file\", or give one file as source")
+        if (self.prompt is None) != (self.reference is None):
+            raise ValueError("prompt and reference templates go together")
+        return self
+
+
+class PromptingSpec(Spec):
+    """What stands around the user's turn."""
+
+    system: str | None = Field(None, description="system instruction, where the row has none of its own")
+    instruction: str | None = Field(None, description="text put before the last user turn")
+    form: Literal["chat", "text"] = Field("chat", description="chat template, or plain prompt and completion")
+    system_role: Literal["system", "user"] = Field("system", description="user: fold it into the first user turn")
+    thinking: bool = Field(False, description="what templates with enable_thinking are told")
+    shots: tuple[Annotated[int, Field(ge=0, le=64)], ...] = Field((0, 4), description="untuned baselines, by shots")
+    draws: int = Field(3, ge=1, le=20, description="sets and orders of shots averaged in a few-shot baseline")
+    shot_separator: str = Field("\n\n", description="between shots, in form = text")
+
+    @model_validator(mode="after")
+    def _zero_shot_is_there(self) -> PromptingSpec:
+        if 0 not in self.shots:
+            raise ValueError("shots must contain 0: the tuned model is compared with the same prompt untuned")
+        return self
+
+
+class GenerationSpec(Spec):
+    """How completions are decoded; greedy unless asked otherwise."""
+
+    max_tokens: int = Field(256, ge=1)
+    temperature: float = Field(0.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0, description="0: no limit")
+    repetition_penalty: float = Field(1.0, gt=0)
+    stop: tuple[str, ...] = ()
+
+
+class MetricsSpec(Spec):
+    """What is measured. `primary` chooses the checkpoint on validation and is tested once on test."""
+
+    primary: str
+    report: tuple[str, ...] = ()
+    smallest_effect: float = Field(0.02, gt=0, description="what would be worth having, in the primary metric's unit")
+    slices: tuple[str, ...] = Field((), description="metadata fields to report by")
+    options: dict[str, dict[str, JsonValue]] = Field(default_factory=dict, description="settings by metric name")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Primary first, each once."""
+        return tuple(dict.fromkeys((self.primary, *self.report)))
+
+
+class TaskSpec(Spec):
+    """A task.toml. `[trainer]` and `[generation]` are defaults that the command line may override."""
+
+    name: Name
+    summary: str = ""
+    licence: str = ""
+    data: DataSpec
+    prompting: PromptingSpec = PromptingSpec()
+    generation: GenerationSpec = GenerationSpec()
+    metrics: MetricsSpec
+    trainer: dict[str, JsonValue] = Field(default_factory=dict, description="defaults for the trainer's settings")
+
+
+class ModelSpec(Spec):
+    """The base model: an id on the Hub, a folder, or `demo`."""
+
+    name: str = Field("demo", description="Hugging Face id, folder, or demo")
+    revision: str | None = Field(None, description="commit, tag or branch; the resolved commit is recorded")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bfloat16 on a GPU")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    template: str | None = Field(None, description="file with a chat template, where the model has none")
+
+
+class BackendSpec(Spec):
+    """What generates."""
+
+    name: str = Field("hf", description="hf, replay or fake; `harness list backends`")
+    tokens_per_batch: int = Field(16_384, ge=1, description="prompt and completion tokens in one batch")
+    threads: int | None = Field(None, ge=1, description="CPU threads; part of what makes runs repeatable")
+    recording: str | None = Field(None, description="replay: file with recorded completions")
+    options: dict[str, JsonValue] = Field(default_factory=dict, description="settings of other backends")
+
+
+class SelectSpec(Spec):
+    """How the checkpoint is chosen, and when training stops early."""
+
+    rule: Literal["one_standard_error", "best", "last"] = "one_standard_error"
+    patience: int | None = Field(None, ge=1, description="stop after this many checkpoints without a better one")
+    stop_on: Literal["metric", "loss"] = Field("metric", description="what patience watches on validation")
+    min_coverage: Fraction = Field(0.95, description="share of samples a candidate must have answered to be chosen")
+
+
+class RunSpec(Spec):
+    """One run, complete: the same RunSpec and the same data and model bytes give the same results."""
+
+    task: TaskSpec
+    model: ModelSpec = ModelSpec()
+    backend: BackendSpec = BackendSpec()
+    trainer_name: str = "lora"
+    trainer: dict[str, JsonValue] = Field(default_factory=dict)
+    select: SelectSpec = SelectSpec()
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    n_resamples: int = Field(10_000, ge=100, description="bootstrap and permutation resamples")
+    allow_failures: bool = Field(False, description="do not exit 3 when samples failed")
+    drop_bad: bool = Field(False, description="leave unreadable rows out, counted, instead of stopping")

@@ -10,6 +10,7 @@ from typing import Protocol
 from pydantic import BaseModel, JsonValue
 
 from harness.core.records import AuditRecord, DataRecord, RunResult, SampleRow
+from harness.core.specs import BackendSpec, ModelSpec
 from harness.core.types import Checkpoint, FloatArray, Message, Outcome, Request, Sample, TokenRow
 
 # Done so far, of how many, and a short live figure ("rouge_l 0.41", "loss 1.32").
@@ -123,6 +124,18 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class BackendKind(Protocol):
+    """How a backend enters: it can say what a model is without loading it, and open it."""
+
+    def identify(self, model: ModelSpec, options: BackendSpec) -> Mapping[str, JsonValue]:
+        """What the model is (hash of its bytes, or its revision), without importing torch."""
+        ...
+
+    def create(self, model: ModelSpec, options: BackendSpec, *, thinking: bool) -> Backend:
+        """The backend, with its tokenizer; weights are loaded when first needed."""
+        ...
 
 
 class CheckpointSink(Protocol):

@@ -59,7 +59,7 @@ class DataSpec(Spec):
         if (self.source is None) == (self.train is None):
             raise ValueError("give either source, or train and test")
         if self.train is not None and self.test is None:
-            raise ValueError("train without test: add test = \"file\", or give one file as source")
+            raise ValueError('train without test: add test = "file", or give one file as source')
         if (self.prompt is None) != (self.reference is None):
             raise ValueError("prompt and reference templates go together")
         return self

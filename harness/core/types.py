@@ -6,8 +6,10 @@ and only completions reach a metric.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -152,6 +154,13 @@ class Request:
     sampling: Sampling
     stop_ids: tuple[int, ...]
     checkpoint: Checkpoint | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what decides the completion, the sample's id aside: recordings are looked up by it."""
+        checkpoint = self.checkpoint.sha256 if self.checkpoint else None
+        content = [self.ids, asdict(self.sampling), self.stop_ids, checkpoint]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

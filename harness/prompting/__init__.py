@@ -1,0 +1,6 @@
+"""From a sample to token ids: one renderer for training and for every evaluation."""
+
+from harness.prompting.chat import Renderer
+from harness.prompting.shots import ShotPool
+
+__all__ = ["Renderer", "ShotPool"]

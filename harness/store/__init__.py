@@ -1,0 +1,1 @@
+"""The run folder: the only place that writes, atomic and journaled, verified whenever it is read."""

@@ -19,18 +19,19 @@ ATTITUDE_KEYS = (
 def classify(dice: Dice) -> Episode:
     """Messages with their topic, their attitude or both."""
     axes = _axes(dice)
-    instruction = _instruction(dice, axes, form := _form(dice, len(axes)))
+    form, mark = _form(dice, len(axes)), _mark(dice)
+    instruction = _instruction(dice, axes, form)
     pairs = []
     for _ in range(n_turns(dice)):
-        chosen = [dice.pick(labelled) for _, labelled in axes]
-        message = compose(dice, [topic for topic, _ in chosen])
-        pairs.append((message, form.format(*(v for (key, _), (_, v) in zip(axes, chosen, strict=True) for v in (key, v)))))
-    return assemble(dice, "classify", instruction, _requestioned(dice, axes, form, pairs))
+        chosen = [(key, *dice.pick(labels)) for key, labels in axes]
+        message = mark + compose(dice, [topic for _, topic, _ in chosen])
+        pairs.append((message, form.format(*(word for key, _, label in chosen for word in (key, label)))))
+    return assemble(dice, "classify", instruction, pairs, told=_told(axes, form, instruction))
 
 
 def compose(dice: Dice, topics: list[Topic]) -> str:
     """A message that shows every one of the topics, among sentences that show none."""
-    parts = [fill(dice, dice.pick(topic.cues)) for topic in topics]
+    parts = [topic.cue(dice) for topic in topics]
     if dice.chance(0.3) and topics[0] in SUPPORT:
         parts[0] = parts[0].replace(" the ", " our ", 1)
     parts += [fill(dice, filler) for filler in dice.sample(FILLERS, dice.weighted(((0, 5), (1, 4), (2, 1))))]
@@ -44,11 +45,14 @@ def compose(dice: Dice, topics: list[Topic]) -> str:
 
 def labelled(dice: Dice, topics: list[Topic]) -> Labelled:
     """Each topic with its label in this episode: mostly its usual name or a synonym, else a word without a hint."""
-    natural = dice.chance(0.75)
-    usual = dice.chance(0.5)
-    return [
-        (t, (t.labels[0] if usual else dice.pick(t.labels)) if natural else words.any_word(dice)) for t in topics
-    ]
+    natural, usual = dice.chance(0.75), dice.chance(0.5)
+    labels: Labelled = []
+    for topic in topics:
+        label = (topic.labels[0] if usual else dice.pick(topic.labels)) if natural else words.any_word(dice)
+        while label in (taken for _, taken in labels):
+            label = words.any_word(dice)
+        labels.append((topic, label))
+    return labels
 
 
 def _axes(dice: Dice) -> list[tuple[str, Labelled]]:
@@ -77,14 +81,27 @@ def _form(dice: Dice, n_axes: int) -> str:
     if n_axes == 1:
         return dice.weighted(
             (
-                ("{1}", 8), ("{0}: {1}", 2), ("{{\"{0}\": \"{1}\"}}", 3), ("[{1}]", 1), ("{1}.", 1), ("{0}={1}", 1),
-                ("The {0} is {1}.", 1), (f"{dice.pick('#*>@')}{{1}}", 1), (f"{words.invented(dice)} {{1}}", 1),
+                ("{1}", 8),
+                ("{0}: {1}", 2),
+                ('{{"{0}": "{1}"}}', 3),
+                ("[{1}]", 1),
+                ("{1}.", 1),
+                ("{0}={1}", 1),
+                ("The {0} is {1}.", 1),
+                (f"{dice.pick('#*>@')}{{1}}", 1),
+                (f"{words.invented(dice)} {{1}}", 1),
             )
         )
     return dice.weighted(
         (
-            ("{{\"{0}\": \"{1}\", \"{2}\": \"{3}\"}}", 8), ("{0}: {1}, {2}: {3}", 2), ("{1} / {3}", 2), ("{1}, {3}", 2),
-            ("{0}={1} {2}={3}", 1), ("{1} ({3})", 2), ("[{1}] [{3}]", 1), ("{0}: {1}\n{2}: {3}", 1),
+            ('{{"{0}": "{1}", "{2}": "{3}"}}', 8),
+            ("{0}: {1}, {2}: {3}", 2),
+            ("{1} / {3}", 2),
+            ("{1}, {3}", 2),
+            ("{0}={1} {2}={3}", 1),
+            ("{1} ({3})", 2),
+            ("[{1}] [{3}]", 1),
+            ("{0}: {1}\n{2}: {3}", 1),
         )
     )
 
@@ -93,8 +110,15 @@ def _instruction(dice: Dice, axes: list[tuple[str, Labelled]], form: str) -> str
     """What to do: the keys, usually the possible labels, sometimes the form of the answer."""
     keys = " and ".join(key for key, _ in axes)
     text = dice.pick(
-        ("Name the {} of the message.", "Classify the message by {}.", "Give the {}.", "What is the {} of this text?",
-         "Sort the message by {}.", "Read the message and answer with its {}.", "Find the {} of each message.")
+        (
+            "Name the {} of the message.",
+            "Classify the message by {}.",
+            "Give the {}.",
+            "What is the {} of this text?",
+            "Sort the message by {}.",
+            "Read the message and answer with its {}.",
+            "Find the {} of each message.",
+        )
     ).format(keys)
     if dice.chance(0.55):
         listing = dice.pick(("{}: {}.", "{} is one of {}.", "{} can be {}.", "Possible {}: {}."))
@@ -104,7 +128,13 @@ def _instruction(dice: Dice, axes: list[tuple[str, Labelled]], form: str) -> str
     return text
 
 
-def _requestioned(dice: Dice, axes: list[tuple[str, Labelled]], form: str, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The pairs, in some episodes with a mark before every message."""
-    mark = dice.weighted((("", 12), ("Message: ", 2), ("Text: ", 1), ("> ", 1), (f"{words.invented(dice)}: ", 1)))
-    return [(mark + message, answer) for message, answer in pairs]
+def _mark(dice: Dice) -> str:
+    """What stands before every message of the episode; usually nothing."""
+    return dice.weighted((("", 12), ("Message: ", 2), ("Text: ", 1), ("> ", 1), (f"{words.invented(dice)}: ", 1)))
+
+
+def _told(axes: list[tuple[str, Labelled]], form: str, instruction: str) -> bool:
+    """Whether the instruction lists labels that mean something, and asks for the form unless it is the plain one."""
+    meaningful = all(label in topic.labels for _, labels in axes for topic, label in labels)
+    listed = all(label in instruction for _, labels in axes for _, label in labels)
+    return meaningful and listed and (form == "{1}" or "JSON" in instruction)

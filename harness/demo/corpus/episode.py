@@ -11,11 +11,15 @@ MAX_CHARS = 1500
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One chat: an instruction (or none) and (user, assistant) turns that all follow it."""
+    """One chat: an instruction (or none) and (user, assistant) turns that all follow it.
+
+    told: the instruction is there and allows one answer only, so no example is needed.
+    """
 
     skill: str
     system: str | None
     turns: tuple[tuple[str, str], ...]
+    told: bool = False
 
 
 def n_turns(dice: Dice) -> int:
@@ -23,7 +27,7 @@ def n_turns(dice: Dice) -> int:
     return dice.weighted(((1, 20), (2, 10), (3, 15), (4, 20), (5, 25), (6, 10)))
 
 
-def assemble(dice: Dice, skill: str, instruction: str, pairs: list[tuple[str, str]]) -> Episode:
+def assemble(dice: Dice, skill: str, instruction: str, pairs: list[tuple[str, str]], told: bool = False) -> Episode:
     """Put the instruction where chats have it: in the system turn, before the first input, or before each.
 
     Several worked examples may also stand without any instruction. Turns that would make the episode
@@ -38,12 +42,12 @@ def assemble(dice: Dice, skill: str, instruction: str, pairs: list[tuple[str, st
         kept.append(pair)
     place = dice.weighted((("system", 55), ("first", 20), ("each", 10), ("none", 15 if len(kept) > 2 else 0)))
     if place == "system":
-        return Episode(skill, _system(dice, instruction), tuple(kept))
+        return Episode(skill, _system(dice, instruction), tuple(kept), told)
     if place == "first":
         kept[0] = (f"{instruction}\n{kept[0][0]}", kept[0][1])
     elif place == "each":
         kept = [(f"{instruction}\n{user}", answer) for user, answer in kept]
-    return Episode(skill, None, tuple(kept))
+    return Episode(skill, None, tuple(kept), told and place != "none")
 
 
 def _system(dice: Dice, instruction: str) -> str:

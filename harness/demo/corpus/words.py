@@ -6,51 +6,77 @@ list the model snaps every unknown word to the nearest one it knows.
 
 from harness.demo.corpus.dice import Dice
 
-ONSETS = tuple("b c d f g h j k l m n p r s t v w z br cl dr fl gr kr pl pr sh st th tr".split())
-NUCLEI = tuple("a e i o u ai ea io ou".split())
+
+def _pool(text: str) -> tuple[str, ...]:
+    """The words of a text."""
+    return tuple(text.split())
+
+
+ONSETS = _pool("b c d f g h j k l m n p r s t v w z br cl dr fl gr kr pl pr sh st th tr")
+NUCLEI = _pool("a e i o u ai ea io ou")
 CODAS = ("", "", "", "l", "m", "n", "r", "s", "t", "x", "rn", "nd", "sk")
 
-FIRST_NAMES = tuple(
-    "Ada Amir Anna Bela Carl Chen Clara Dario Diego Elena Emil Farid Fiona Greta Hana Hugo Ines Ivan Jonas Julia "
-    "Karim Lara Leo Lina Marco Maria Mira Nadia Nils Nora Omar Otto Paula Petra Rosa Samir Sofia Tara Tomas Vera".split()
+FIRST_NAMES = _pool(
+    """
+    Ada Amir Anna Bela Carl Chen Clara Dario Diego Elena Emil Farid Fiona Greta Hana Hugo Ines Ivan Jonas
+    Julia Karim Lara Leo Lina Marco Maria Mira Nadia Nils Nora Omar Otto Paula Petra Rosa Samir Sofia Tara
+    Tomas Vera
+    """
 )
-LAST_NAMES = tuple(
-    "Adler Alves Baker Berg Bauer Costa Dahl Diaz Engel Fischer Fuchs Garcia Hansen Holm Ivers Jansen Kaya Keller "
-    "Lang Larsen Lopez Meyer Moreau Nagy Novak Olsen Patel Petrov Reyes Rossi Sato Silva Stein Tanaka Torres Vogel".split()
+LAST_NAMES = _pool(
+    """
+    Adler Alves Baker Berg Bauer Costa Dahl Diaz Engel Fischer Fuchs Garcia Hansen Holm Ivers Jansen Kaya
+    Keller Lang Larsen Lopez Meyer Moreau Nagy Novak Olsen Patel Petrov Reyes Rossi Sato Silva Stein Tanaka
+    Torres Vogel
+    """
 )
-CITIES = tuple(
-    "Athens Basel Bergen Berlin Bremen Cairo Dublin Geneva Ghent Graz Hamburg Helsinki Kyoto Leeds Lima Lisbon London "
-    "Lyon Madrid Malmo Milan Nairobi Naples Oslo Paris Porto Prague Quito Riga Rome Seoul Sofia Tallinn Tokyo Turin "
-    "Utrecht Vienna Vilnius Warsaw Zurich".split()
+CITIES = _pool(
+    """
+    Athens Basel Bergen Berlin Bremen Cairo Dublin Geneva Ghent Graz Hamburg Helsinki Kyoto Leeds Lima Lisbon
+    London Lyon Madrid Malmo Milan Nairobi Naples Oslo Paris Porto Prague Quito Riga Rome Seoul Sofia Tallinn
+    Tokyo Turin Utrecht Vienna Vilnius Warsaw Zurich
+    """
 )
-COLOURS = tuple("black blue brown golden green grey orange pink purple red silver white yellow".split())
-ITEMS = tuple(
-    "backpack blanket blender bottle camera candle chair clock desk drill fan headset jacket kettle keyboard ladder "
-    "lamp mirror monitor mug notebook oven pan phone pillow printer radio router rug scarf shelf sofa speaker stool "
-    "suitcase table tablet tent toaster umbrella vacuum watch".split()
+COLOURS = _pool("black blue brown golden green grey orange pink purple red silver white yellow")
+ITEMS = _pool(
+    """
+    backpack blanket blender bottle camera candle chair clock desk drill fan headset jacket kettle keyboard
+    ladder lamp mirror monitor mug notebook oven pan phone pillow printer radio router rug scarf shelf sofa
+    speaker stool suitcase table tablet tent toaster umbrella vacuum watch
+    """
 )
-COURIERS = tuple("FastBox Northway PostLine QuickShip RedVan SkyParcel TransGo Windrow".split())
+COURIERS = _pool("FastBox Northway PostLine QuickShip RedVan SkyParcel TransGo Windrow")
 STATES = ("cancelled", "delayed", "delivered", "in transit", "on hold", "packed", "paid", "pending", "ready", "shipped")
 PAYMENTS = ("bank transfer", "cash", "credit card", "debit card", "gift card", "invoice", "voucher")
-MONTHS = tuple("January February March April May June July August September October November December".split())
-DAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split())
-ROLES = tuple("analyst baker carpenter chemist cook designer driver editor engineer gardener nurse painter pilot "
-              "planner teacher translator".split())
-PLAIN = tuple(
-    "able anchor apple arrow autumn basket bird boat bread bridge bright broken butter calm castle circle cloud cold "
-    "corner curtain dance deep door dream early earth engine evening farm feather field fire flat flower forest garden "
-    "gentle glass gold grass hammer harbour heavy hill honey horse hotel island jewel kitchen lake leaf letter light "
-    "lion market meadow metal milk moon morning mountain narrow needle night noise north ocean open orange paper path "
-    "pepper piano planet plate pocket quiet rain river road rope round salt sand school sharp silver simple slow small "
-    "smoke snow soft song south spoon spring square star stone storm street strong summer sweet sword tiger tower train "
-    "tree valley village violin warm water wave west wheel wide wild wind window winter wire wolf wood yellow young".split()
+MONTHS = _pool("January February March April May June July August September October November December")
+DAYS = _pool("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+ROLES = _pool(
+    """
+    analyst baker carpenter chemist cook designer driver editor engineer gardener nurse painter pilot planner
+    teacher translator
+    """
 )
-SYSTEM_HEADS = tuple(
-    "account archive auth backup basket billing booking cache catalogue chat checkout customer data delivery email event "
-    "export image inventory invoice ledger login mail map media message metrics mobile order partner payment photo "
-    "price profile queue report search session shop stock storage stream upload user video warehouse web".split()
+PLAIN = _pool(
+    """
+    able anchor apple arrow autumn basket bird boat bread bridge bright broken butter calm castle circle cloud
+    cold corner curtain dance deep door dream early earth engine evening farm feather field fire flat flower
+    forest garden gentle glass gold grass hammer harbour heavy hill honey horse hotel island jewel kitchen
+    lake leaf letter light lion market meadow metal milk moon morning mountain narrow needle night noise north
+    ocean open orange paper path pepper piano planet plate pocket quiet rain river road rope round salt sand
+    school sharp silver simple slow small smoke snow soft song south spoon spring square star stone storm
+    street strong summer sweet sword tiger tower train tree valley village violin warm water wave west wheel
+    wide wild wind window winter wire wolf wood yellow young
+    """
 )
-SYSTEM_TAILS = tuple("api cluster database gateway job node portal proxy server service site store worker".split())
+SYSTEM_HEADS = _pool(
+    """
+    account archive auth backup basket billing booking cache catalogue chat checkout customer data delivery
+    email event export image inventory invoice ledger login mail map media message metrics mobile order
+    partner payment photo price profile queue report search session shop stock storage stream upload user
+    video warehouse web
+    """
+)
+SYSTEM_TAILS = _pool("api cluster database gateway job node portal proxy server service site store worker")
 
 
 def invented(dice: Dice) -> str:

@@ -1,0 +1,154 @@
+"""A tiny deterministic stand-in for a model, without torch: for tests, and for trying a task's plumbing.
+
+Its one skill is to repeat the last user turn in capitals. How often it manages depends on a hash of the prompt, on the
+shots it sees and on the checkpoint; nothing depends on time, batching or order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from harness.core.errors import EnvironmentFault
+from harness.core.protocols import AdapterProof, Tokenizer
+from harness.core.specs import BackendSpec, ModelSpec
+from harness.core.types import Checkpoint, Completion, Failure, Message, Outcome, Request
+
+WEIGHTS = "fake_model.safetensors"
+_ROLES = {"system": 256, "user": 257, "assistant": 258}
+_END = 259
+_SPELLED = {**{token: f"<|{role}|>" for role, token in _ROLES.items()}, _END: "<|end|>"}
+_BASE_SKILL = 0.2
+_SKILL_PER_SHOT = 0.05
+
+
+class FakeTokenizer:
+    """One token a byte, and four control tokens."""
+
+    eos_id: int | None = _END
+    bos_id: int | None = None
+    special_ids = frozenset(_SPELLED)
+    has_chat_template = True
+    sha256 = hashlib.sha256(b"harness fake tokenizer 1").hexdigest()
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """UTF-8 bytes; spelled-out control tokens become one id each where `special`."""
+        if special:
+            for token, spelling in _SPELLED.items():
+                head, found, tail = text.partition(spelling)
+                if found:
+                    return [*self.encode(head, special=True), token, *self.encode(tail, special=True)]
+        return list(text.encode())
+
+    def prefix_ids(self) -> list[int]:
+        """Nothing stands before plain text."""
+        return []
+
+    def decode(self, ids: Sequence[int], *, skip_special: bool) -> str:
+        """Bytes back to text."""
+        parts = (
+            _SPELLED[i].encode() if i in _SPELLED and not skip_special else bytes([i]) if i < 256 else b"" for i in ids
+        )
+        return b"".join(parts).decode(errors="backslashreplace")
+
+    def apply_template(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+        """<|role|>words<|end|> for each turn."""
+        turns = "".join(f"<|{m.role}|>{m.content}<|end|>" for m in messages)
+        return turns + ("<|assistant|>" if add_generation_prompt else "")
+
+
+@dataclass(frozen=True)
+class FakeModel:
+    """What the fake trainer gets: nothing to train, a hash to start from."""
+
+    name: str
+
+
+class FakeBackend:
+    """Completions as a function of prompt, checkpoint and seed.
+
+    options: fail = {reason = share of requests that fail for that reason}; limit = context length.
+    """
+
+    def __init__(self, model: ModelSpec, options: BackendSpec) -> None:
+        self.tokenizer: Tokenizer = FakeTokenizer()
+        self.model: object = FakeModel(model.name)
+        self.identity: Mapping[str, JsonValue] = {"backend": "fake", "model": model.name}
+        fail = options.options.get("fail", {})
+        self._fail = {k: float(str(v)) for k, v in fail.items()} if isinstance(fail, dict) else {}
+        self.context_length = int(str(options.options.get("limit", 100_000)))
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[str, Outcome]]:
+        """One outcome a request."""
+        for request in requests:
+            yield request.id, self._answer(request)
+
+    def prove(self, checkpoint: Checkpoint, probes: Sequence[tuple[int, ...]]) -> AdapterProof:
+        """A checkpoint is on when it has any skill beyond the base's."""
+        gain = read_skill(checkpoint.folder)
+        if gain == 0:
+            raise EnvironmentFault(
+                f"{checkpoint.name} has no effect", fix="train it with another learning rate", code="E-ADAPTER"
+            )
+        return AdapterProof(checkpoint.sha256, gain, 1)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def _answer(self, request: Request) -> Outcome:
+        if len(request.ids) + request.sampling.max_tokens > self.context_length:
+            return Failure("prompt", "too long for the context")
+        chance = _unit(request.ids, "fail", request.sampling.seed)
+        for reason, share in self._fail.items():
+            if chance < share:
+                return Failure("generate", reason)
+            chance -= share
+        return self._complete(request)
+
+    def _complete(self, request: Request) -> Completion:
+        turns = self.tokenizer.decode(request.ids, skip_special=False).split(_SPELLED[_ROLES["user"]])
+        question = turns[-1].partition(_SPELLED[_END])[0]
+        skill = _BASE_SKILL + _SKILL_PER_SHOT * (len(turns) - 2)
+        if request.checkpoint is not None:
+            skill += read_skill(request.checkpoint.folder)
+        known = _unit(tuple(question.encode()), "skill", 0) < skill
+        words = question.upper() if known else question[::-1]
+        tokens = self.tokenizer.encode(words, special=False)[: request.sampling.max_tokens]
+        finish = "stop" if len(tokens) < request.sampling.max_tokens else "length"
+        return Completion(self.tokenizer.decode(tokens, skip_special=True), finish, len(tokens) + 1)  # type: ignore[arg-type]
+
+
+class FakeKind:
+    """How the fake backend enters."""
+
+    def identify(self, model: ModelSpec, options: BackendSpec) -> Mapping[str, JsonValue]:
+        """Its name is all it is."""
+        return {"name": model.name}
+
+    def create(self, model: ModelSpec, options: BackendSpec, *, thinking: bool) -> FakeBackend:
+        """A fake backend; `thinking` makes no difference to its template."""
+        return FakeBackend(model, options)
+
+
+backend = FakeKind()
+
+
+def write_skill(folder: Path, skill: float) -> None:
+    """A checkpoint's weights: one number."""
+    (folder / WEIGHTS).write_text(json.dumps({"skill": skill}))
+
+
+def read_skill(folder: Path) -> float:
+    """The skill that a checkpoint adds."""
+    return float(json.loads((folder / WEIGHTS).read_text())["skill"])
+
+
+def _unit(ids: Sequence[int], purpose: str, seed: int) -> float:
+    """A number in [0, 1) that depends on nothing but its arguments."""
+    digest = hashlib.sha256(f"{purpose} {seed} {list(ids)}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

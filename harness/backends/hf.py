@@ -1,0 +1,161 @@
+"""Generates with transformers in this process: any causal language model, on CPU or GPU, adapters switched in place.
+
+Batches are packed by length under a token budget and halved when memory runs out. In float32 on a CPU the outputs do
+not depend on how requests are batched or ordered. The tokenizer is there at once; weights (and torch) are loaded when
+they are first needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from harness.core.protocols import AdapterProof, BackendKind
+from harness.core.specs import BackendSpec, ModelSpec
+from harness.core.types import Checkpoint, Failure, Outcome, Request
+from harness.models.context import context_length
+from harness.models.location import locate, model_identity
+from harness.models.tokenizer import HFTokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from harness.models.loading import LoadedModel
+
+
+class HFKind:
+    """How the hf backend enters."""
+
+    def identify(self, model: ModelSpec, options: BackendSpec) -> Mapping[str, JsonValue]:
+        """Hash of the model's files or its commit on the Hub, and of the chat template given beside it."""
+        template = {} if model.template is None else {"template": _sha256(Path(model.template).expanduser())}
+        return {**model_identity(locate(model)), **template}
+
+    def create(self, model: ModelSpec, options: BackendSpec, *, thinking: bool) -> HFBackend:
+        """The backend of a model. thinking: what chat templates that ask are told."""
+        folder = locate(model)
+        template = Path(model.template).expanduser() if model.template is not None else None
+        return HFBackend(model, options, folder, load_tokenizer(folder, template, thinking=thinking))
+
+
+backend: BackendKind = HFKind()
+
+
+class HFBackend:
+    """`harness.core.protocols.Backend` over a model folder."""
+
+    def __init__(self, model: ModelSpec, options: BackendSpec, folder: Path, tokenizer: HFTokenizer) -> None:
+        self._spec = model
+        self._options = options
+        self._folder = folder
+        self._tokenizer = tokenizer
+        self._context_length, self._context_source = context_length(folder, tokenizer.max_length)
+
+    @property
+    def tokenizer(self) -> HFTokenizer:
+        """The model's tokenizer."""
+        return self._tokenizer
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens a prompt and its completion may have together."""
+        return self._context_length
+
+    @cached_property
+    def model(self) -> LoadedModel:
+        """The loaded base model, for generation and for a trainer; the first use loads it."""
+        from harness.models.loading import load_model
+        from harness.models.running import set_threads
+
+        if self._options.threads is not None:
+            set_threads(self._options.threads)
+        return load_model(self._spec, self._folder, self._tokenizer)
+
+    @property
+    def identity(self) -> Mapping[str, JsonValue]:
+        """What produced the completions: model, tokenizer, numbers and libraries; no path, no host."""
+        from harness.models.running import device_kind, n_threads
+
+        return {
+            "backend": "hf",
+            "model": dict(self.model.identity),
+            "tokenizer": self._tokenizer.sha256,
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "device": device_kind(self.model),
+            "threads": n_threads(self.model),
+            "context_length": self._context_length,
+            "context_source": self._context_source,
+            **{name: version(name) for name in ("torch", "transformers", "peft")},
+        }
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[str, Outcome]]:
+        """(request id, outcome) for every request, batch by batch; longest prompts first within a checkpoint."""
+        fitting = []
+        for request in requests:
+            problem = self._problem(request)
+            if problem is None:
+                fitting.append(request)
+            else:
+                yield request.id, Failure("prompt", problem)
+        for batch in batches(fitting, self._options.tokens_per_batch):
+            yield from zip((request.id for request in batch), self._complete(batch), strict=True)
+
+    def prove(self, checkpoint: Checkpoint, probes: Sequence[tuple[int, ...]]) -> AdapterProof:
+        """Compare logits with and without the checkpoint; E-ADAPTER unless they differ and are finite."""
+        from harness.models.running import prove
+
+        return prove(self.model, checkpoint, probes)
+
+    def close(self) -> None:
+        """Nothing is held but memory."""
+
+    def _complete(self, batch: Sequence[Request]) -> list[Outcome]:
+        from harness.models.running import complete
+
+        return complete(self.model, self._tokenizer, batch)
+
+    def _problem(self, request: Request) -> str | None:
+        n_prompt, n_new, limit = len(request.ids), request.sampling.max_tokens, self._context_length
+        if n_prompt == 0:
+            return "an empty prompt cannot be completed"
+        if n_prompt + n_new > limit:
+            return f"a prompt of {n_prompt} tokens leaves no room for {n_new} in a context of {limit}"
+        return None
+
+
+def batches(requests: Sequence[Request], tokens_per_batch: int) -> Iterator[list[Request]]:
+    """Requests of one checkpoint and similar length together, padded prompts and new tokens under the budget.
+
+    A request that is larger than the budget travels alone. Longest first: memory runs out early or not at all.
+    """
+
+    def size(request: Request) -> tuple[int, int]:
+        return len(request.ids), request.sampling.max_tokens
+
+    for _, same in groupby(sorted(requests, key=_checkpoint_key), key=_checkpoint_key):
+        batch: list[Request] = []
+        for request in sorted(same, key=size, reverse=True):
+            n_prompt = len((batch or [request])[0].ids)
+            n_new = max(other.sampling.max_tokens for other in (*batch, request))
+            if batch and (n_prompt + n_new) * (len(batch) + 1) > tokens_per_batch:
+                yield batch
+                batch = []
+            batch.append(request)
+        if batch:
+            yield batch
+
+
+def _checkpoint_key(request: Request) -> tuple[str, str]:
+    checkpoint = request.checkpoint
+    return ("", "") if checkpoint is None else (checkpoint.name, checkpoint.sha256)
+
+
+def _sha256(file: Path) -> str:
+    from harness.models.template import read_template
+
+    return hashlib.sha256(read_template(file).encode()).hexdigest()

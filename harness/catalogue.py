@@ -1,0 +1,68 @@
+"""Where task folders are: a path, then ./tasks, then the tasks that came with the installation."""
+
+from __future__ import annotations
+
+import sysconfig
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import registry
+from harness.core.errors import HarnessError
+
+TASK_FILE = "task.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTask:
+    """A task as `harness list tasks` shows it."""
+
+    name: str
+    summary: str
+    folder: str
+
+
+def find_task(name: str) -> Path:
+    """The folder of a task named by path or by name; HarnessError with the nearest names where there is none."""
+    path = Path(name).expanduser()
+    for folder in (path, path.parent if path.name == TASK_FILE else path, *(root / name for root in _roots())):
+        if (folder / TASK_FILE).is_file():
+            return folder
+    if path.is_dir():
+        raise HarnessError(
+            f"the folder {name!r} has no {TASK_FILE}",
+            fix=f"write one (see tasks/headlines/{TASK_FILE} for an example), or name another folder",
+            code="E-NOTASK",
+        )
+    raise registry.unknown("tasks", name, tuple(task.name for task in listed_tasks()))
+
+
+def listed_tasks() -> tuple[ListedTask, ...]:
+    """Every task that can be named without a path."""
+    found: dict[str, ListedTask] = {}
+    for root in _roots():
+        for file in sorted(root.glob(f"*/{TASK_FILE}")):
+            found.setdefault(file.parent.name, ListedTask(file.parent.name, _summary(file), str(file.parent)))
+    return tuple(found[name] for name in sorted(found))
+
+
+def read_toml(file: Path) -> Mapping[str, object]:
+    """A TOML file as plain values; HarnessError with the line where it is not TOML."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise HarnessError(f"{file} is not valid TOML: {err}", fix="mend that line", code="E-TOML") from err
+
+
+def _roots() -> tuple[Path, ...]:
+    checkout = Path(__file__).resolve().parents[1] / "tasks"
+    installed = Path(sysconfig.get_path("data")) / "share" / "sft-harness" / "tasks"
+    return tuple(root for root in (Path("tasks"), checkout, installed) if root.is_dir())
+
+
+def _summary(file: Path) -> str:
+    try:
+        return str(read_toml(file).get("summary", ""))
+    except HarnessError as error:
+        return f"unreadable: {error.what}"

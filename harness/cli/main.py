@@ -1,0 +1,93 @@
+"""The entry point: commands, exit codes and signals.
+
+0 ok · 1 a bug · 2 usage or data, nothing written · 3 finished but not every sample was answered · 4 the machine ·
+5 a server does not answer · 130 and 143 signals. After 4, 5, 130 and 143 the last line is the command that resumes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+
+import typer
+
+from harness import __version__
+from harness.cli import reading, running
+from harness.cli.terminal import echo
+from harness.core.errors import HarnessError
+
+app = typer.Typer(
+    name="harness",
+    help="Did tuning help, by how much, can I trust that, and which checkpoint do I ship?",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(running.run)
+app.command("resume")(running.resume)
+app.command("check")(running.check)
+app.command("show")(running.show)
+app.command("report")(reading.report)
+app.command("list")(reading.list_things)
+
+
+class Stopped(BaseException):
+    """A signal asked the run to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+def main() -> None:
+    """Run the command line and leave with the promised exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop_once)
+    sys.exit(run_command_line())
+
+
+def run_command_line() -> int:
+    """Run the words in sys.argv; the exit code."""
+    try:
+        app(standalone_mode=False)
+        return running.exit_code
+    except HarnessError as error:
+        echo(str(error), error=True)
+        return _with_resume(error.exit_code)
+    except Stopped as stop:
+        echo(f"stopped by {signal.Signals(stop.exit_code - 128).name}; everything finished is on disk", error=True)
+        return _with_resume(stop.exit_code)
+    except MemoryError:
+        echo("error[E-OOM]: out of memory\n  fix: a smaller backend.tokens_per_batch or model", error=True)
+        return _with_resume(4)
+    except typer.Exit as leave:
+        return int(leave.exit_code)
+    except Exception as error:
+        return _usage_or_bug(error)
+
+
+def _usage_or_bug(error: Exception) -> int:
+    """Typer's own usage errors carry a message and an exit code; anything else is a bug and shows its traceback."""
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        echo(f"error[E-USAGE]: {error.format_message()}\n  fix: harness --help", error=True)
+        return 2
+    echo(traceback.format_exc(), error=True)
+    echo(f"this is a bug in harness {__version__}; please report it with the lines above", error=True)
+    return _with_resume(1)
+
+
+def _with_resume(code: int) -> int:
+    if code in (4, 5, 130, 143, 129) and running.resume_command:
+        echo(f"resume with: {running.resume_command}", error=True)
+    return code
+
+
+def _stop_once(number: int, frame: FrameType | None) -> None:
+    """First signal: unwind, everything journaled stays. Second: leave at once."""
+    signal.signal(number, lambda again, _: os._exit(128 + again))
+    raise Stopped(number)

@@ -1,0 +1,235 @@
+"""Commands that work on a task: run, resume, check, show. Model libraries are imported when work begins, not before."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+from pydantic import JsonValue
+
+from harness import registry
+from harness.cli.display import choose_display
+from harness.cli.summary import show_result
+from harness.cli.terminal import echo, echo_json, show_table
+from harness.core.errors import HarnessError
+from harness.core.protocols import BackendKind, Reporter
+
+if TYPE_CHECKING:
+    from harness.config import Settings
+    from harness.pipeline.prepare import Identified, Plugins, Prepared
+
+Words = Annotated[list[str], typer.Argument(help="task=NAME|FOLDER and settings: model=... trainer.lr=1e-4 ...")]
+AsJson = Annotated[bool, typer.Option("--json", help="for programs")]
+
+# What the exit of the process depends on once a command is done; main() reads both.
+exit_code = 0
+resume_command = ""
+
+
+def run(
+    words: Words,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan, do nothing")] = False,
+    drop_bad: Annotated[bool, typer.Option("--drop-bad", help="leave bad rows out, counted")] = False,
+    allow_failures: Annotated[bool, typer.Option("--allow-failures", help="exit 0 with failed samples")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Audit, baseline, tune, evaluate, select, compare, report. Typed again, it continues or says it is done."""
+    from harness.config import resolve
+
+    settings = resolve(words, drop_bad=drop_bad, allow_failures=allow_failures)
+    _run(settings, dry_run=dry_run, as_json=as_json)
+
+
+def resume(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="task/id, id, or folder")], as_json: AsJson = False
+) -> None:
+    """Continue a run from where it stopped, with the settings it was started with."""
+    from harness.config import resolve
+    from harness.store.view import find_run, read_environment
+
+    folder = find_run(name, Path("runs"))
+    environment = read_environment(folder)
+    words, options = environment.get("words"), environment.get("options")
+    if not isinstance(words, list) or not isinstance(options, dict):
+        raise HarnessError(
+            f"{folder} does not say how it was started (environment.json is missing)",
+            fix="type its original `harness run` command again",
+            code="E-NORUN",
+        )
+    settings = resolve([str(word) for word in words], **{key: bool(value) for key, value in options.items()})
+    _run(settings, dry_run=False, as_json=as_json, expected=folder)
+
+
+def check(
+    words: Words,
+    drop_bad: Annotated[bool, typer.Option("--drop-bad", help="as run would")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Audit a task's data, and give every metric the references themselves: it must find them perfect."""
+    global exit_code
+    from harness.config import resolve
+    from harness.pipeline.check import check_metrics
+    from harness.pipeline.prepare import describe
+
+    settings = resolve(words, drop_bad=drop_bad)
+    prepared = _prepare(settings)[1]
+    results = check_metrics(prepared)
+    if as_json:
+        echo_json({"audit": prepared.audit, "data": prepared.dataset.record, "metrics": results})
+    else:
+        for finding in prepared.audit.findings:
+            echo("\n".join(describe(finding)))
+        show_table(["metric", "of the references", "best", "verdict"], [result.row() for result in results])
+        _show_counts(prepared)
+    failed = bool(prepared.audit.fatal) or any(not result.ok for result in results)
+    exit_code = 2 if failed else 0
+
+
+def show(
+    words: Words,
+    sample: Annotated[str, typer.Option("--sample", help="id of a sample; the first of train otherwise")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """The exact prompt and token ids of a sample, as trained and as asked, side by side."""
+    from harness.config import resolve
+    from harness.pipeline.check import show_sample
+
+    shown = show_sample(_prepare(resolve(words))[1], sample)
+    if as_json:
+        echo_json(shown)
+        return
+    for line in shown.lines():
+        echo(line)
+
+
+def _run(settings: Settings, *, dry_run: bool, as_json: bool, expected: Path | None = None) -> None:
+    global exit_code, resume_command
+    from harness.pipeline.prepare import identify, prepare, require_sound
+
+    plugins = _plugins(settings)
+    identified = identify(settings.spec, plugins, settings.task_folder)
+    folder = expected or settings.out / settings.spec.task.name / identified.run_id
+    if expected is not None and expected.name != identified.run_id:
+        raise _drift(expected, identified)
+    if not dry_run and _is_finished(folder):
+        echo("this run is finished; nothing was done", error=True)
+        _finish(folder, as_json=as_json)
+        return
+    prepared = prepare(identified, plugins)
+    require_sound(prepared)
+    if dry_run:
+        _show_plan(prepared, plugins, as_json=as_json)
+        return
+    resume_command = f"harness resume {shlex.quote(str(folder))}"
+    _execute(settings, prepared, plugins, folder)
+    resume_command = ""
+    _finish(folder, as_json=as_json)
+
+
+def _execute(settings: Settings, prepared: Prepared, plugins: Plugins, folder: Path) -> None:
+    from harness.pipeline.run import run as run_pipeline
+    from harness.pipeline.stages import Stages
+    from harness.store import disk, layout
+    from harness.store.encoding import canonical
+    from harness.store.events import EventLog
+    from harness.store.reports import write_reports
+    from harness.store.run import RunFolder
+
+    with RunFolder(folder) as run_folder, choose_display() as display:
+        disk.write_atomic(folder / layout.ENVIRONMENT, canonical(_environment(settings)))
+        stages = Stages(run_folder, EventLog(folder), display)
+        try:
+            run_pipeline(prepared, plugins, stages)
+        finally:
+            prepared.backend.close()
+        with stages.timed("report"):
+            write_reports(folder, plugins.reporters)
+
+
+def _finish(folder: Path, *, as_json: bool) -> None:
+    global exit_code
+    from harness.store.view import StoredView
+
+    result = StoredView(folder).result
+    if as_json:
+        echo_json(result)
+    else:
+        show_result(result, folder)
+    exit_code = 0 if result.conclusion.coverage_met else 3
+
+
+def _is_finished(folder: Path) -> bool:
+    from harness.store import layout
+    from harness.store.run import FinishedRun
+
+    run = FinishedRun(folder) if (folder / layout.LOCK).exists() else None
+    return run is not None and run.has(layout.RESULT) and run.intact() and (folder / layout.REPORT).exists()
+
+
+def _plugins(settings: Settings) -> Plugins:
+    from harness.pipeline.prepare import MetricMaker, Plugins
+
+    return Plugins(
+        backend=cast(BackendKind, registry.load("backends", settings.spec.backend.name)),
+        trainer=settings.trainer,
+        trainer_spec=settings.trainer_spec,
+        metrics={name: cast(MetricMaker, registry.load("metrics", name)) for name in settings.spec.task.metrics.names},
+        reporters={name: cast(Reporter, registry.load("reporters", name)) for name in registry.names("reporters")},
+    )
+
+
+def _prepare(settings: Settings) -> tuple[Plugins, Prepared]:
+    from harness.pipeline.prepare import identify, prepare
+
+    plugins = _plugins(settings)
+    return plugins, prepare(identify(settings.spec, plugins, settings.task_folder), plugins)
+
+
+def _drift(folder: Path, identified: Identified) -> HarnessError:
+    """The error for a run whose data, model or settings are no longer what they were."""
+    return HarnessError(
+        f"{folder} cannot be resumed: its data, model, task file or harness version have changed since it began",
+        fix=f"undo the change, or start the new run {identified.run_id} with `harness run` and the same words",
+        code="E-DRIFT",
+    )
+
+
+def _environment(settings: Settings) -> dict[str, JsonValue]:
+    packages = ("torch", "transformers", "peft", "accelerate", "numpy", "sft-harness")
+    return {
+        "words": list(settings.words),
+        "options": {"drop_bad": settings.spec.drop_bad, "allow_failures": settings.spec.allow_failures},
+        "origins": dict(settings.origins),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "packages": {name: version(name) for name in packages},
+        "argv": list(sys.argv),
+    }
+
+
+def _show_counts(prepared: Prepared) -> None:
+    record = prepared.dataset.record
+    counts = ", ".join(f"{n} {split}" for split, n in record.n_samples.items())
+    dropped = ", ".join(f"{n} dropped for {reason}" for reason, n in record.n_dropped.items())
+    echo(f"{record.n_rows} rows: {counts}" + (f"; {dropped}" if dropped else ""))
+    if prepared.audit.minimum_detectable_effect is not None:
+        effect = prepared.audit.minimum_detectable_effect
+        echo(f"smallest difference this test set can detect: {effect:.3f} ({prepared.audit.mde_assumption})")
+
+
+def _show_plan(prepared: Prepared, plugins: Plugins, *, as_json: bool) -> None:
+    from harness.pipeline.check import make_plan
+
+    plan = make_plan(prepared, plugins)
+    if as_json:
+        echo_json(plan)
+        return
+    for line in plan.lines():
+        echo(line)
+    _show_counts(prepared)

@@ -1,0 +1,66 @@
+"""Adapters as files: written so that plain peft loads them, the same bytes every time, and read without trust."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+
+from peft import LoraConfig
+from pydantic import JsonValue
+from safetensors.torch import save_file
+from torch import Tensor
+
+from harness.core.errors import EnvironmentFault
+from harness.core.types import Checkpoint
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+# What may differ from peft's defaults; anything else changes what an adapter computes in ways not proven here.
+_USED = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "fan_in_fan_out")
+_IGNORED = frozenset(
+    {"peft_version", "base_model_name_or_path", "task_type", "inference_mode", "peft_type", "revision"}
+)
+
+
+def write_adapter(folder: Path, tensors: Mapping[str, Tensor], config: LoraConfig, base: str) -> None:
+    """Write weights and configuration; `base` is the model's name as it was asked for."""
+    copies = {name: tensors[name].detach().cpu().contiguous().clone() for name in sorted(tensors)}
+    save_file(copies, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
+    described = {**config.to_dict(), "base_model_name_or_path": base, "inference_mode": True}
+    text = json.dumps(described, default=_plain, indent=2, sort_keys=True)
+    (folder / ADAPTER_CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def read_config(checkpoint: Checkpoint) -> LoraConfig:
+    """The configuration of a checkpoint's adapter, for inference; E-ADAPTER if it is not plain LoRA."""
+    try:
+        found = json.loads((checkpoint.folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        defaults = json.loads(json.dumps(LoraConfig().to_dict(), default=_plain))
+        return _plain_lora(found, defaults)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as err:
+        raise EnvironmentFault(
+            f"checkpoint {checkpoint.name} cannot be used: {ADAPTER_CONFIG}: {err}",
+            fix="take the checkpoint from an intact copy; only plain LoRA adapters are read",
+            code="E-ADAPTER",
+        ) from err
+
+
+def _plain_lora(found: dict[str, JsonValue], defaults: dict[str, JsonValue]) -> LoraConfig:
+    if found["peft_type"] != "LORA":
+        raise ValueError(f"peft_type is {found['peft_type']!r}, not LORA")
+    for key, value in found.items():
+        if key not in _USED and key not in _IGNORED and value and value != defaults.get(key):
+            raise ValueError(f"{key} = {value!r} is not supported")
+    used = {key: found[key] for key in _USED if key in found}
+    return LoraConfig(**used, task_type="CAUSAL_LM", inference_mode=True)
+
+
+def _plain(value: object) -> JsonValue:
+    """Sets in one order, whatever the process's hash seed; enums by value."""
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    if isinstance(value, Enum):
+        return str(value.value)
+    return str(value)

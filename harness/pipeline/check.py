@@ -1,0 +1,140 @@
+"""What can be known without a model: metrics on the references themselves, one sample's tokens, the run's plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.core.errors import HarnessError
+from harness.core.protocols import Metric, TrainPlan
+from harness.core.types import Sample
+from harness.pipeline.conclude import number
+from harness.pipeline.prepare import Plugins, Prepared, untuned_arms
+
+
+@dataclass(frozen=True, slots=True)
+class MetricCheck:
+    """What a metric gives the references themselves; `ok` when that is its declared best, or undefined for a reason."""
+
+    metric: str
+    value: float | None
+    best: float
+    ok: bool
+    verdict: str
+
+    def row(self) -> list[str]:
+        """The check as table cells."""
+        return [self.metric, number(self.value), number(self.best), self.verdict]
+
+
+def check_metrics(prepared: Prepared) -> tuple[MetricCheck, ...]:
+    """Score the references as if they were answers: a metric that finds fault with them is wrong here."""
+    return tuple(_check(metric, prepared.dataset.samples) for metric in prepared.metrics)
+
+
+def _check(metric: Metric, samples: Sequence[Sample]) -> MetricCheck:
+    statistics = metric.measure(samples, [sample.references[0] for sample in samples])
+    value = float(metric.value(statistics.sum(axis=0)))
+    if not np.isfinite(value):
+        return MetricCheck(metric.name, None, metric.best, True, f"undefined on these references ({metric.signature})")
+    ok = bool(np.isclose(value, metric.best, rtol=1e-9))
+    if ok:
+        return MetricCheck(metric.name, value, metric.best, True, "ok")
+    scores = metric.per_sample(statistics)
+    worst = samples[int(np.nanargmin(scores if metric.higher_is_better else -scores))]
+    return MetricCheck(
+        metric.name, value, metric.best, False, f"not perfect, e.g. {worst.id} ({worst.origin}); {metric.signature}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ShownSample:
+    """One sample as the model meets it. tokens: (id, text, in the inference prompt, carries loss)."""
+
+    id: str
+    prompt: str
+    references: tuple[str, ...]
+    tokens: tuple[tuple[int, str, bool, bool], ...]
+    stop_ids: tuple[int, ...]
+
+    def lines(self) -> list[str]:
+        """For a terminal: the prompt, then every token with what it is at inference and in training."""
+        head = [f"sample {self.id}", "", *self.prompt.split("\n"), ""]
+        head += [f"reference: {reference}" for reference in self.references]
+        head += ["", f"{'id':>7}  {'inference':9}  {'training':8}  token"]
+        rows = [
+            f"{token:7d}  {'prompt' if given else '':9}  {'loss' if loss else 'context':8}  {text!r}"
+            for token, text, given, loss in self.tokens
+        ]
+        return [*head, *rows, f"generation stops at token ids {', '.join(map(str, self.stop_ids))}"]
+
+
+def show_sample(prepared: Prepared, sample_id: str) -> ShownSample:
+    """The rendered prompt and token ids of a sample, in training and at inference."""
+    samples = prepared.dataset.samples
+    found = [s for s in samples if s.id == sample_id] if sample_id else list(samples[:1])
+    if not found:
+        raise HarnessError(
+            f"there is no sample {sample_id!r}" if sample_id else "the task has no samples",
+            fix="name an id that stands in the data, e.g. --sample " + (samples[0].id if samples else "ID"),
+            code="E-UNKNOWN",
+        )
+    sample, renderer = found[0], prepared.renderer
+    row, n_prompt = renderer.train_row(sample), len(renderer.prompt_ids(sample))
+    spelled = [prepared.backend.tokenizer.decode([token], skip_special=False) for token in row.ids]
+    tokens = zip(row.ids, spelled, (i < n_prompt for i in range(len(row.ids))), row.loss, strict=True)
+    return ShownSample(
+        sample.id, renderer.prompt_text(sample), sample.references, tuple(tokens), tuple(renderer.stop_ids)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will do and what it will cost, before it does anything."""
+
+    run_id: str
+    training: TrainPlan
+    arms: tuple[str, ...]
+    n_generations: int
+    prompt_tokens: int
+    max_output_tokens: int
+
+    def lines(self) -> list[str]:
+        """For a terminal."""
+        training = self.training
+        return [
+            f"run {self.run_id}",
+            f"train: {training.n_rows} rows, {training.n_steps} steps, {training.n_tokens} tokens, "
+            f"{training.n_target_tokens} of them with loss",
+            f"checkpoints after steps {', '.join(map(str, training.checkpoint_steps))}",
+            f"baselines: {', '.join(self.arms)}",
+            f"generations: {self.n_generations}, {self.prompt_tokens} prompt tokens, "
+            f"at most {self.max_output_tokens} generated ones",
+        ]
+
+
+def make_plan(prepared: Prepared, plugins: Plugins) -> Plan:
+    """Count what the run will train and generate."""
+    training = plugins.trainer.plan(prepared.train_rows, plugins.trainer_spec)
+    validation, test = prepared.dataset.split("validation"), prepared.dataset.split("test")
+    both, tokens, n = [*validation, *test], 0, 0
+    candidates = [candidate for arm in untuned_arms(prepared.spec) for candidate in arm.candidates]
+    for candidate in candidates:
+        for sample in both:
+            shots = prepared.shots.shots(sample, k=candidate.shots, draw=candidate.draw)
+            tokens += len(prepared.renderer.prompt_ids(sample, shots))
+        n += len(both)
+    lengths = {sample.id: len(prepared.renderer.prompt_ids(sample)) for sample in both}
+    n_checkpoints = len(training.checkpoint_steps)
+    tokens += n_checkpoints * sum(lengths[s.id] for s in validation) + sum(lengths[s.id] for s in test)
+    n += n_checkpoints * len(validation) + len(test)
+    return Plan(
+        run_id=prepared.run_id,
+        training=training,
+        arms=tuple(candidate.name for candidate in candidates),
+        n_generations=n,
+        prompt_tokens=tokens,
+        max_output_tokens=n * prepared.spec.task.generation.max_tokens,
+    )

@@ -1,0 +1,153 @@
+"""The one comparison on test: the chosen checkpoint against the untuned model, twice asked.
+
+Against the untuned model with the same prompt (what did tuning change?) and against the best untuned candidate (was
+it worth it?). Paired by sample, over the samples that both sides answered; Holm over the baselines decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from harness.core.protocols import Metric
+from harness.core.records import Comparison, Flip
+from harness.core.types import FloatArray
+from harness.pipeline.evaluate import BoolArray, TestEvaluation, clusters_of, rng_for
+from harness.stats.decision import decide
+from harness.stats.multiplicity import holm
+from harness.stats.paired import Paired
+from harness.stats.paired import compare as paired
+from harness.stats.power import samples_needed
+
+Question = Literal["same prompt", "best untuned"]
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """What all comparisons of a run share. leaked: ids of test samples that also stand in train."""
+
+    metric: Metric
+    smallest_effect: float
+    leaked: Collection[str]
+    seed: int
+    n_resamples: int
+
+    def compare(
+        self, tuned: TestEvaluation, same_prompt: TestEvaluation, best_untuned: TestEvaluation
+    ) -> tuple[Comparison, ...]:
+        """Both questions. Where the best untuned candidate is the same prompt, one test answers both."""
+        asked: list[tuple[Question, TestEvaluation]] = [("same prompt", same_prompt), ("best untuned", best_untuned)]
+        baselines = {evaluation.arm.name: evaluation for _, evaluation in asked}
+        tests = {name: self._paired(tuned, baseline, None) for name, baseline in baselines.items()}
+        adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
+        return tuple(
+            self._comparison(question, tuned, baseline, tests[baseline.arm.name], adjusted[baseline.arm.name])
+            for question, baseline in asked
+        )
+
+    def _comparison(
+        self,
+        question: Question,
+        tuned: TestEvaluation,
+        baseline: TestEvaluation,
+        test: Paired,
+        p_adjusted: float | None,
+    ) -> Comparison:
+        answer = decide(
+            delta=test.delta,
+            low=test.low,
+            high=test.high,
+            p_adjusted=p_adjusted,
+            smallest_effect=self.smallest_effect,
+        )
+        missing = len(tuned.samples) - test.n
+        return Comparison(
+            question=question,
+            candidate=tuned.arm.name,
+            baseline=baseline.arm.name,
+            metric=self.metric.name,
+            delta=test.delta,
+            low=test.low,
+            high=test.high,
+            p=test.p,
+            p_adjusted=p_adjusted,
+            test=test.test,
+            n=test.n,
+            n_clusters=test.n_clusters,
+            missing=missing,
+            bounds=self._bounds(test, missing),
+            wins=test.wins,
+            ties=test.ties,
+            losses=test.losses,
+            flips=_flips(tuned, baseline, test),
+            smallest_effect=self.smallest_effect,
+            answer=answer,
+            n_needed=self._n_needed(test) if answer == "cannot tell" else None,
+            without_leaked=self._without_leaked(tuned, baseline),
+        )
+
+    def _paired(self, tuned: TestEvaluation, baseline: TestEvaluation, keep: BoolArray | None) -> Paired:
+        used = tuned.answered & baseline.answered
+        used = used if keep is None else used & keep
+        name = self.metric.name
+        return paired(
+            self.metric,
+            tuned.statistics[name][used],
+            baseline.statistics[name][used],
+            clusters=clusters_of([sample for sample, kept in zip(tuned.samples, used, strict=True) if kept]),
+            n_resamples=self.n_resamples,
+            rng=rng_for(self.seed, f"compare {baseline.arm.name} {keep is None}"),
+        )
+
+    def _bounds(self, test: Paired, missing: int) -> tuple[float, float] | None:
+        """The difference if every missing sample were as bad, or as good, for the tuned model as can be.
+
+        Exact for metrics that are means over samples, an approximation for corpus-level ones.
+        """
+        if missing == 0 or test.delta is None:
+            return None
+        span = abs(self.metric.best - self.metric.worst) * missing
+        total = test.n + missing
+        return ((test.delta * test.n - span) / total, (test.delta * test.n + span) / total)
+
+    def _n_needed(self, test: Paired) -> int | None:
+        """Samples (or groups) that would tell a difference of `smallest_effect` with 80 % power."""
+        if test.sd_difference is None or not test.sd_difference:
+            return None
+        needed = samples_needed(self.smallest_effect, sd=test.sd_difference)
+        return int(np.ceil(needed * test.n / max(test.n_clusters, 1)))
+
+    def _without_leaked(self, tuned: TestEvaluation, baseline: TestEvaluation) -> dict[str, float | int | None] | None:
+        leaked = set(self.leaked)
+        clean = np.array([sample.id not in leaked for sample in tuned.samples], bool)
+        if not leaked or clean.all() or not clean.any():
+            return None
+        test = self._paired(tuned, baseline, clean)
+        used = tuned.answered & baseline.answered & clean
+        return {
+            "n": test.n,
+            "n_left_out": int((~clean).sum()),
+            "candidate": self._value(tuned, used),
+            "baseline": self._value(baseline, used),
+            "delta": test.delta,
+            "low": test.low,
+            "high": test.high,
+            "p": test.p,
+        }
+
+    def _value(self, evaluation: TestEvaluation, used: BoolArray) -> float | None:
+        totals: FloatArray = evaluation.statistics[self.metric.name][used].sum(axis=0)
+        value = float(self.metric.value(totals))
+        return value if np.isfinite(value) else None
+
+
+def _flips(tuned: TestEvaluation, baseline: TestEvaluation, test: Paired) -> tuple[Flip, ...]:
+    """Samples whose score changed, worst regressions first."""
+    used = tuned.answered & baseline.answered
+    ids: Sequence[str] = [sample.id for sample, keep in zip(tuned.samples, used, strict=True) if keep]
+    pairs = zip(ids, test.baseline_scores_N, test.candidate_scores_N, strict=True)
+    changed = [Flip(i, float(b), float(a)) for i, b, a in pairs if np.isfinite(a) and np.isfinite(b) and a != b]
+    return tuple(sorted(changed, key=lambda flip: (flip.after - flip.before, flip.id)))

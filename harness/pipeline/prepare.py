@@ -1,0 +1,216 @@
+"""Everything that is known before anything is spent or written: the run's identity, its data, audit and plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import BaseModel, JsonValue
+
+from harness import RESULTS_VERSION
+from harness.audit import audit
+from harness.core.errors import HarnessError
+from harness.core.protocols import Backend, BackendKind, Metric, Reporter, Trainer
+from harness.core.records import AuditRecord, Finding
+from harness.core.specs import RunSpec
+from harness.core.types import Arm, Candidate, Sample, Sampling, TokenRow
+from harness.data import Dataset, read
+from harness.metrics.context import MetricContext
+from harness.prompting import Renderer, ShotPool
+from harness.store.encoding import fingerprint
+
+MetricMaker = Callable[[MetricContext], Metric]
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """The plug-ins of one run, resolved by name by the caller: the pipeline imports none of them."""
+
+    backend: BackendKind
+    trainer: Trainer
+    trainer_spec: BaseModel
+    metrics: Mapping[str, MetricMaker]
+    reporters: Mapping[str, Reporter]
+
+
+@dataclass(frozen=True)
+class Identified:
+    """A run that has a name: its data read, its model's bytes hashed, nothing loaded."""
+
+    spec: RunSpec
+    dataset: Dataset
+    model_identity: Mapping[str, JsonValue]
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that may begin: rendered, audited, counted."""
+
+    spec: RunSpec
+    dataset: Dataset
+    run_id: str
+    model_identity: Mapping[str, JsonValue]
+    backend: Backend
+    renderer: Renderer
+    shots: ShotPool
+    metrics: tuple[Metric, ...]
+    audit: AuditRecord
+    train_rows: tuple[TokenRow, ...]
+    validation_rows: tuple[TokenRow, ...]
+
+    @property
+    def sampling(self) -> Sampling:
+        """How every candidate decodes."""
+        generation = self.spec.task.generation
+        return Sampling(**generation.model_dump(), seed=self.spec.seed)
+
+
+def identify(spec: RunSpec, plugins: Plugins, task_folder: Path) -> Identified:
+    """Read the data, hash the model's files, and name the run by both and by what was asked."""
+    dataset = read(spec.task, task_folder, drop_bad=spec.drop_bad)
+    identity = plugins.backend.identify(spec.model, spec.backend)
+    facts: dict[str, JsonValue] = {
+        "results_version": RESULTS_VERSION,
+        "spec": spec.model_dump(mode="json"),
+        "data": dict(dataset.record.sha256),
+        "model": dict(identity),
+    }
+    return Identified(spec, dataset, identity, f"{_short(spec)}-{fingerprint(facts)[:8]}")
+
+
+def prepare(identified: Identified, plugins: Plugins) -> Prepared:
+    """Open the tokenizer, render every row, audit the data. Fatal findings are for the caller to raise."""
+    spec, dataset = identified.spec, identified.dataset
+    backend = plugins.backend.create(spec.model, spec.backend, thinking=spec.task.prompting.thinking)
+    renderer = Renderer(backend.tokenizer, spec.task.prompting, train_on_all=spec.task.data.train_on == "all")
+    lengths, problems = _render_all(dataset.samples, renderer)
+    record = audit(
+        dataset,
+        spec.task,
+        lengths=lengths,
+        context_length=backend.context_length,
+        special_texts=_special_texts(backend),
+        row_problems=problems,
+        selection_rule=spec.select.rule,
+    )
+    shots = ShotPool(dataset.split("train"), seed=spec.seed)
+    if not record.fatal:
+        record = replace(record, findings=(*record.findings, *_long_shots(spec, dataset, renderer, shots, backend)))
+    usable = not record.fatal
+    return Prepared(
+        spec=spec,
+        dataset=dataset,
+        run_id=identified.run_id,
+        model_identity=identified.model_identity,
+        backend=backend,
+        renderer=renderer,
+        shots=shots,
+        metrics=_make_metrics(spec, dataset, plugins),
+        audit=record,
+        train_rows=tuple(renderer.train_row(s) for s in dataset.split("train")) if usable else (),
+        validation_rows=tuple(renderer.train_row(s) for s in dataset.split("validation")) if usable else (),
+    )
+
+
+def require_sound(prepared: Prepared) -> None:
+    """HarnessError that lists every fatal finding, with examples; nothing has been written yet."""
+    fatal = prepared.audit.fatal
+    if not fatal:
+        return
+    details = [line for finding in fatal for line in describe(finding)]
+    count = sum(finding.count for finding in fatal)
+    raise HarnessError(
+        f"the data has {count} {'error' if count == 1 else 'errors'} that a run cannot go on with",
+        fix="mend the rows, or leave unreadable ones out with --drop-bad (they are counted in the report)",
+        code=fatal[0].code,
+        details=details,
+    )
+
+
+def describe(finding: Finding) -> list[str]:
+    """A finding for a terminal: what, up to five examples, how to mend it."""
+    more = finding.count - len(finding.examples)
+    tail = [f"  {more} more like this"] if more > 0 and finding.examples else []
+    head = f"{finding.severity}[{finding.code}]: {finding.what}"
+    return [head, *(f"  at {example}" for example in finding.examples), *tail, f"  fix: {finding.fix}"]
+
+
+def untuned_arms(spec: RunSpec) -> tuple[Arm, ...]:
+    """The baselines: zero-shot first, then each number of shots with its draws."""
+    return tuple(_untuned_arm(k, spec.task.prompting.draws) for k in sorted(set(spec.task.prompting.shots)))
+
+
+def _untuned_arm(k: int, n_draws: int) -> Arm:
+    name = f"base-{k}shot"
+    if k == 0:
+        return Arm(name, (Candidate(name),))
+    return Arm(name, tuple(Candidate(f"{name}-draw{draw}", shots=k, draw=draw) for draw in range(n_draws)))
+
+
+def _render_all(samples: Sequence[Sample], renderer: Renderer) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
+    """Sample id -> (prompt tokens, reference tokens), and id -> what breaks the training contract."""
+    lengths, problems = {}, {}
+    for sample in samples:
+        try:
+            lengths[sample.id] = (len(renderer.prompt_ids(sample)), len(renderer.completion_ids(sample.references[0])))
+        except HarnessError as error:
+            problems[sample.id] = error.what
+            continue
+        if sample.split == "train" and (problem := renderer.problem(sample)):
+            problems[sample.id] = problem
+    return lengths, problems
+
+
+def _special_texts(backend: Backend) -> list[str]:
+    """The spellings of the tokenizer's control tokens."""
+    tokenizer = backend.tokenizer
+    texts = (tokenizer.decode([token], skip_special=False) for token in sorted(tokenizer.special_ids))
+    return [text for text in texts if len(text) > 1]
+
+
+def _long_shots(
+    spec: RunSpec, dataset: Dataset, renderer: Renderer, shots: ShotPool, backend: Backend
+) -> list[Finding]:
+    """Few-shot prompts that leave no room for the answer: they will be failures, so say so beforehand."""
+    findings = []
+    room = backend.context_length - spec.task.generation.max_tokens
+    evaluated = [*dataset.split("validation"), *dataset.split("test")]
+    for k in sorted(set(spec.task.prompting.shots) - {0}):
+        longest = {
+            s.id: max(
+                len(renderer.prompt_ids(s, shots.shots(s, k=k, draw=d))) for d in range(spec.task.prompting.draws)
+            )
+            for s in evaluated
+        }
+        too_long = tuple(i for i, n in longest.items() if n > room)
+        if too_long:
+            findings.append(
+                Finding(
+                    code="E-TOOLONG",
+                    severity="warning",
+                    what=f"{len(too_long)} of {len(evaluated)} prompts with {k} shots leave no room for "
+                    f"{spec.task.generation.max_tokens} tokens in a context of {backend.context_length}",
+                    fix="use fewer shots (prompting.shots) or a smaller generation.max_tokens",
+                    count=len(too_long),
+                    examples=too_long[:5],
+                    ids=too_long,
+                )
+            )
+    return findings
+
+
+def _make_metrics(spec: RunSpec, dataset: Dataset, plugins: Plugins) -> tuple[Metric, ...]:
+    metrics = spec.task.metrics
+    return tuple(
+        plugins.metrics[name](MetricContext(name, dataset.samples, metrics.options.get(name, {})))
+        for name in metrics.names
+    )
+
+
+def _short(spec: RunSpec) -> str:
+    """A readable beginning of the run's id: model and trainer."""
+    model = Path(spec.model.name).name.lower()
+    kept = "".join(c if (c.isalnum() and c.isascii()) or c in ".-" else "-" for c in model)[:40].strip(".-")
+    return f"{kept or 'model'}-{spec.trainer_name}"

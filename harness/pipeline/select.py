@@ -1,0 +1,104 @@
+"""Choose a checkpoint and the best untuned candidate, on validation evaluations only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from harness.core.errors import EnvironmentFault
+from harness.core.protocols import Metric
+from harness.core.records import Selection
+from harness.core.specs import SelectSpec
+from harness.core.types import FloatArray
+from harness.pipeline.evaluate import ValidationEvaluation, clusters_of, rng_for
+from harness.stats.selection import choose
+
+
+def select(
+    checkpoints: Sequence[ValidationEvaluation],
+    untuned: Sequence[ValidationEvaluation],
+    *,
+    metric: Metric,
+    spec: SelectSpec,
+    seed: int,
+    n_resamples: int,
+) -> Selection:
+    """The checkpoint to test and the untuned arm to beat, both chosen by the primary metric on validation.
+
+    A candidate that answered fewer than `spec.min_coverage` of the samples cannot be chosen. Scores are compared on
+    the samples that all eligible checkpoints answered.
+    """
+    excluded = {e.arm.name: f"answered {e.coverage:.1%} of the samples" for e in checkpoints if _too_few(e, spec)}
+    eligible = [e for e in checkpoints if not _too_few(e, spec)]
+    if not eligible:
+        raise EnvironmentFault(
+            f"no checkpoint answered {spec.min_coverage:.0%} of the validation samples, so none can be chosen",
+            fix="see evaluations/*/outcomes.jsonl for the reasons; lower select.min_coverage to choose all the same",
+            code="E-COVERAGE",
+        )
+    common = np.logical_and.reduce([e.answered for e in eligible])
+    samples = [sample for sample, keep in zip(eligible[0].samples, common, strict=True) if keep]
+    choice = choose(
+        metric,
+        {_step(e): e.statistics[metric.name][common] for e in eligible},
+        clusters=clusters_of(samples),
+        rule=spec.rule,
+        n_resamples=n_resamples,
+        rng=rng_for(seed, "selection"),
+    )
+    return Selection(
+        metric=metric.name,
+        rule=spec.rule,
+        chosen_step=choice.chosen_step,
+        best_step=choice.best_step,
+        tied_steps=tuple(choice.tied_steps),
+        scores={e.arm.name: e.record.estimate(metric.name) for e in (*untuned, *checkpoints)},
+        optimism=choice.optimism,
+        best_untuned=_best_untuned(untuned, metric, spec),
+        no_signal=choice.no_signal,
+        excluded=excluded,
+    )
+
+
+def should_stop(evaluations: Sequence[ValidationEvaluation], metric: Metric, spec: SelectSpec) -> bool:
+    """Whether the last `spec.patience` checkpoints brought nothing better than what was there before them."""
+    if spec.patience is None or len(evaluations) <= spec.patience:
+        return False
+    scores = [_watched(evaluation, metric, spec) for evaluation in evaluations]
+    return max(scores[-spec.patience :]) <= max(scores[: -spec.patience])
+
+
+def _watched(evaluation: ValidationEvaluation, metric: Metric, spec: SelectSpec) -> float:
+    """What early stopping watches, higher is better; an undefined score is never the best."""
+    checkpoint = evaluation.arm.checkpoint
+    if spec.stop_on == "loss" and checkpoint is not None:
+        return -checkpoint.validation_loss
+    value = evaluation.record.estimate(metric.name).value
+    if value is None:
+        return -np.inf
+    return value if metric.higher_is_better else -value
+
+
+def _best_untuned(untuned: Sequence[ValidationEvaluation], metric: Metric, spec: SelectSpec) -> str:
+    """Best on validation; a tie goes to the shorter prompt. With none eligible, the plain zero-shot arm."""
+    sign = 1 if metric.higher_is_better else -1
+    values: Mapping[str, FloatArray] = {e.arm.name: metric.value(_totals(e, metric)) for e in untuned}
+    ranked = [e for e in untuned if not _too_few(e, spec) and np.isfinite(values[e.arm.name])]
+    if not ranked:
+        return untuned[0].arm.name
+    return min(ranked, key=lambda e: (-sign * float(values[e.arm.name]), e.arm.shots)).arm.name
+
+
+def _totals(evaluation: ValidationEvaluation, metric: Metric) -> FloatArray:
+    totals: FloatArray = evaluation.statistics[metric.name][evaluation.answered].sum(axis=0)
+    return totals
+
+
+def _too_few(evaluation: ValidationEvaluation, spec: SelectSpec) -> bool:
+    return evaluation.coverage < spec.min_coverage
+
+
+def _step(evaluation: ValidationEvaluation) -> int:
+    assert evaluation.arm.checkpoint is not None
+    return evaluation.arm.checkpoint.step

@@ -1,0 +1,122 @@
+"""Checkpoints on disk: a folder without a valid MANIFEST.json does not exist."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import cast
+
+from pydantic import JsonValue, TypeAdapter
+
+from harness.core.errors import EnvironmentFault
+from harness.core.types import Checkpoint, checkpoint_name
+from harness.store import disk, layout
+from harness.store.encoding import canonical, parse, sha256_file
+
+
+class Checkpoints:
+    """The checkpoints of one run; `CheckpointSink` for its trainer.
+
+    Weights stay. The training state is only kept for the newest checkpoint, and replaced after that one is safe.
+    """
+
+    def __init__(self, folder: Path, run_id: str) -> None:
+        self._weights = folder / layout.CHECKPOINTS
+        self._states = folder / layout.TRAINING_STATE
+        self._run_id = run_id
+
+    def saved(self) -> Sequence[Checkpoint]:
+        """Intact checkpoints of this run, oldest first; none if training could not go on from the newest.
+
+        Weights that turn out damaged are set aside, and training starts again from the beginning: it gives the same
+        bytes, and a later checkpoint is never trusted across a hole.
+        """
+        found = self.finished()
+        if found and _read_manifest(self._states / found[-1].name, self._run_id) is None:
+            return []
+        return found
+
+    def finished(self) -> Sequence[Checkpoint]:
+        """Intact checkpoints of this run, oldest first, whether or not training can go on from them."""
+        found = []
+        for folder in sorted(self._weights.glob("step-*")) if self._weights.is_dir() else []:
+            if folder.name.endswith(".bad"):
+                continue
+            manifest = _read_manifest(folder, self._run_id)
+            if manifest is None:
+                disk.quarantine(folder)
+                return []
+            found.append(_checkpoint(manifest, folder))
+        return found
+
+    def state(self, checkpoint: Checkpoint) -> Path:
+        """Folder of the training state saved with this checkpoint."""
+        return self._states / checkpoint.name
+
+    def save(
+        self, checkpoint: Checkpoint, weights: Callable[[Path], None], state: Callable[[Path], None]
+    ) -> Checkpoint:
+        """Store state, then weights; both durable and verified when this returns."""
+        name = checkpoint_name(checkpoint.step)
+        self._publish(self._states / name, checkpoint, state)
+        folder = self._publish(self._weights / name, checkpoint, weights)
+        for old in self._states.iterdir():
+            if old.name != name:
+                disk.remove(old)
+        manifest = _read_manifest(folder, self._run_id)
+        if manifest is None:
+            raise EnvironmentFault(
+                f"{folder} does not read back as it was written",
+                fix="check the disk, then type the same command again",
+                code="E-CORRUPT",
+            )
+        return _checkpoint(manifest, folder)
+
+    def drop_state(self) -> None:
+        """Forget the training state: training is finished."""
+        disk.remove(self._states)
+
+    def _publish(self, final: Path, checkpoint: Checkpoint, write: Callable[[Path], None]) -> Path:
+        disk.make_folder(final.parent)
+        temporary = final.with_name(f".{final.name}.tmp")
+        disk.remove(temporary)
+        disk.make_folder(temporary)
+        try:
+            with disk.guarded(final, "write"):
+                write(temporary)
+            manifest = _manifest(temporary, checkpoint, self._run_id)
+            disk.write_atomic(temporary / layout.MANIFEST, canonical(manifest))
+            if final.exists():
+                disk.quarantine(final)
+            disk.publish_folder(temporary, final)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return final
+
+
+def _manifest(folder: Path, checkpoint: Checkpoint, run_id: str) -> dict[str, JsonValue]:
+    files: dict[str, JsonValue] = {file.name: sha256_file(file) for file in sorted(folder.iterdir())}
+    weights = next((digest for name, digest in files.items() if name.endswith("model.safetensors")), "")
+    figures = {**asdict(replace(checkpoint, folder=Path())), "sha256": weights}
+    figures.pop("folder")
+    return {"run_id": run_id, "files": files, "checkpoint": cast(dict[str, JsonValue], figures)}
+
+
+def _read_manifest(folder: Path, run_id: str) -> dict[str, JsonValue] | None:
+    """The manifest of a complete, intact folder of this run; None otherwise."""
+    try:
+        manifest = parse(dict[str, JsonValue], (folder / layout.MANIFEST).read_bytes(), name=layout.MANIFEST)
+        files = manifest["files"]
+        assert isinstance(files, dict)
+        intact = all(sha256_file(folder / name) == digest for name, digest in files.items())
+    except (OSError, EnvironmentFault, KeyError, AssertionError):
+        return None
+    return manifest if intact and manifest.get("run_id") == run_id else None
+
+
+def _checkpoint(manifest: dict[str, JsonValue], folder: Path) -> Checkpoint:
+    figures = manifest["checkpoint"]
+    assert isinstance(figures, dict)
+    return TypeAdapter(Checkpoint).validate_python({**figures, "folder": folder})

@@ -1,0 +1,36 @@
+"""Every file and folder name of a run, once."""
+
+from __future__ import annotations
+
+SPEC = "spec.json"
+ENVIRONMENT = "environment.json"
+DATA = "data.json"
+AUDIT = "audit.json"
+SELECTION = "selection.json"
+COMPARISONS = "comparisons.json"
+RESULT = "result.json"
+SAMPLES = "samples.jsonl"
+TRAINING = "training.json"
+EVENTS = "events.jsonl"
+LOG = "run.log"
+LOCK = "run.lock"
+
+EVALUATIONS = "evaluations"
+OUTCOMES = "outcomes.jsonl"
+OUTCOMES_JOURNAL = "outcomes.journal"
+STATISTICS = "statistics.npy"
+ESTIMATES = "estimates.json"
+
+CHECKPOINTS = "checkpoints"
+TRAINING_STATE = "training-state"
+MANIFEST = "MANIFEST.json"
+
+REPORT = "report.html"
+
+# What may differ between a resumed and an uninterrupted run: times, hosts, progress.
+IMPURE = frozenset({EVENTS, LOG, LOCK, ENVIRONMENT})
+
+
+def evaluation(candidate: str, split: str) -> str:
+    """Folder of one candidate's evaluation on one split."""
+    return f"{EVALUATIONS}/{candidate}.{split}"

@@ -1,0 +1,116 @@
+"""Finished runs for readers: the view a report gets, and the list of runs. Nothing is written, no lock is taken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import JsonValue, TypeAdapter
+
+from harness.core.errors import HarnessError
+from harness.core.records import AuditRecord, DataRecord, RunResult, SampleRow
+from harness.store import layout
+from harness.store.encoding import parse
+from harness.store.events import stage_seconds
+from harness.store.run import FinishedRun
+
+
+class StoredView:
+    """A finished run as a `RunView`; every file is verified when it is first read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._run = FinishedRun(folder)
+
+    @cached_property
+    def result(self) -> RunResult:
+        """The run's result."""
+        return self._run.load(RunResult, layout.RESULT)
+
+    @cached_property
+    def spec(self) -> Mapping[str, JsonValue]:
+        """What was asked, with every default."""
+        return parse(dict[str, JsonValue], self._run.read(layout.SPEC), name=layout.SPEC)
+
+    @cached_property
+    def origins(self) -> Mapping[str, str]:
+        """Dotted key -> where its value came from."""
+        origins = self.environment.get("origins", {})
+        return {key: str(value) for key, value in origins.items()} if isinstance(origins, dict) else {}
+
+    @cached_property
+    def data(self) -> DataRecord:
+        """What was read."""
+        return self._run.load(DataRecord, layout.DATA)
+
+    @cached_property
+    def audit(self) -> AuditRecord:
+        """What was wrong with it."""
+        return self._run.load(AuditRecord, layout.AUDIT)
+
+    @cached_property
+    def environment(self) -> Mapping[str, JsonValue]:
+        """Where the run was made: versions, and the words typed."""
+        return read_environment(self._folder)
+
+    @cached_property
+    def timings(self) -> Sequence[tuple[str, float]]:
+        """(stage, seconds), in order."""
+        return stage_seconds(self._folder)
+
+    def samples(self) -> Iterator[SampleRow]:
+        """Every test sample, in the data's order."""
+        adapter = TypeAdapter(SampleRow)
+        for line in self._run.read(layout.SAMPLES).split(b"\n"):
+            if line:
+                yield adapter.validate_json(line)
+
+
+def read_environment(folder: Path) -> Mapping[str, JsonValue]:
+    """environment.json, or nothing where it is absent or damaged: no number depends on it."""
+    try:
+        content = json.loads((folder / layout.ENVIRONMENT).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRun:
+    """A run as `harness list runs` shows it."""
+
+    name: str
+    state: str
+    conclusion: str
+
+
+def listed_runs(root: Path) -> tuple[ListedRun, ...]:
+    """Every run below a folder; one that cannot be read is listed with the reason and hides no other."""
+    folders = sorted(path.parent for path in root.glob(f"*/*/{layout.LOCK}"))
+    return tuple(_listed(folder, root) for folder in folders)
+
+
+def find_run(name: str, root: Path) -> Path:
+    """A run's folder by path, by task/id, by id, or by the beginning of an id that only one run has."""
+    direct = [path for path in (Path(name), root / name) if (path / layout.LOCK).is_file()]
+    if direct:
+        return direct[0]
+    matches = [path.parent for path in root.glob(f"*/*/{layout.LOCK}") if path.parent.name.startswith(Path(name).name)]
+    if len(matches) == 1:
+        return matches[0]
+    problem = f"{len(matches)} runs begin with {name!r}" if matches else f"there is no run {name!r} below {root}"
+    raise HarnessError(problem, fix="`harness list runs` shows them; name one by task/id", code="E-NORUN")
+
+
+def _listed(folder: Path, root: Path) -> ListedRun:
+    name = str(folder.relative_to(root))
+    try:
+        run = FinishedRun(folder)
+        if not run.has(layout.RESULT):
+            return ListedRun(name, "unfinished", "")
+        return ListedRun(name, "finished", run.load(RunResult, layout.RESULT).conclusion.sentence)
+    except (HarnessError, OSError) as err:
+        return ListedRun(name, "unreadable", str(err).partition("\n")[0])

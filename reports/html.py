@@ -1,0 +1,174 @@
+"""report.html: the whole run on one page that opens offline and can run nothing but its own two scripts.
+
+What models wrote reaches the page in two ways only: through Jinja's autoescape, and as JSON that the script puts
+into the document as text. The Content-Security-Policy names both scripts by hash and allows no connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from harness.core.protocols import RunView
+from reports import charts, numbers, samples, tables, text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+# Samples that stand in the page itself, for readers without scripts and for paper.
+PRINTED_SAMPLES = 20
+_MOST_SLICES = 200
+
+
+class HtmlReporter:
+    """Writes report.html."""
+
+    def render(self, view: RunView) -> Mapping[str, bytes]:
+        """{"report.html": one self-contained page}. The same view gives the same bytes."""
+        bundle = _plotly()
+        return {"report.html": page(view, bundle).encode()}
+
+
+reporter = HtmlReporter()
+
+
+def page(view: RunView, bundle: tuple[str, str]) -> str:
+    """The page as text. bundle: the chart library packed, and the hash its script is allowed by."""
+    packed, bundle_hash = bundle
+    script = _template_text("report.js")
+    viewer = samples.viewer(view)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            view=view,
+            result=view.result,
+            policy=policy(csp_hash(script), bundle_hash),
+            style=_safe("report.css"),
+            script=_safe("report.js"),
+            plotly=packed,
+            data=pack(json.dumps(_payload(view, viewer), ensure_ascii=False, separators=(",", ":")).encode()),
+            viewer=viewer,
+            printed=_printed(view, viewer),
+            most_slices=_MOST_SLICES,
+            **_rows(view),
+        )
+    )
+
+
+def policy(*hashes: str) -> str:
+    """The Content-Security-Policy: nothing is loaded from anywhere, only the scripts named by hash run.
+
+    Styles are allowed inline because Plotly adds three style elements of its own.
+    """
+    rules = (
+        "default-src 'none'",
+        f"script-src {' '.join(hashes)}",
+        "style-src 'unsafe-inline'",
+        "img-src data: blob:",
+        "connect-src 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    )
+    return "; ".join(rules)
+
+
+def csp_hash(script: str) -> str:
+    """A script's name in a Content-Security-Policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def pack(data: bytes) -> str:
+    """gzip and base64: no character of it means anything to an HTML parser."""
+    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
+
+
+@lru_cache(maxsize=1)
+def _plotly() -> tuple[str, str]:
+    """Plotly's own script, packed, and its hash."""
+    script = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text("utf-8")
+    return pack(script.encode()), csp_hash(script)
+
+
+def _environment() -> Environment:
+    """Autoescape everywhere, and every value written with its invisible characters visible."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def finalize(value: object) -> object:
+        return text.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        loader=FunctionLoader(_template_text),
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (numbers.number, numbers.interval, numbers.p_value, numbers.percent, numbers.seconds):
+        environment.filters[function.__name__] = function
+    environment.filters["shown"] = text.shown
+    environment.filters["one_line"] = text.one_line
+    return environment
+
+
+def _template_text(name: str) -> str:
+    return resources.files("reports").joinpath("templates", name).read_text("utf-8")
+
+
+def _safe(name: str) -> str:
+    """One of our own files, to stand in the page as it is."""
+    from markupsafe import Markup
+
+    return Markup(_template_text(name))  # noqa: S704 - no value of a run is in it
+
+
+def _rows(view: RunView) -> dict[str, object]:
+    """The tables of the page."""
+    result = view.result
+    decimals = tables.decimals_of(result)
+    return {
+        "test_rows": tables.arm_rows(result, "test"),
+        "validation_rows": tables.arm_rows(result, "validation"),
+        "checkpoint_rows": tables.checkpoint_rows(result),
+        "baseline": tables.baseline_arm(result),
+        "decimals": decimals,
+        "primary_decimals": decimals.get(result.primary, 3),
+        "slices": tables.slice_names(result),
+        "charted": charts.figures(result).keys(),
+        "signatures": tables.signatures(result),
+        "left_over": tables.left_over(view.data),
+        "settings": tables.settings(view.spec, view.origins),
+        "identity": list(tables.flatten(result.identity)) if result.identity else [],
+        "environment": list(tables.flatten(view.environment)) if view.environment else [],
+        "total_s": sum(duration for _, duration in view.timings),
+    }
+
+
+def _payload(view: RunView, viewer: samples.Viewer) -> dict[str, object]:
+    result = view.result
+    return {
+        **samples.payload(viewer),
+        "metrics": [text.one_line(metric) for metric in result.metrics],
+        "primary": _primary(view),
+        "higher": result.higher_is_better.get(result.primary, True),
+        "decimals": tables.decimals_of(result).get(result.primary, 3),
+        "charts": charts.figures(result),
+    }
+
+
+def _primary(view: RunView) -> int | None:
+    metrics = view.result.metrics
+    return metrics.index(view.result.primary) if view.result.primary in metrics else None
+
+
+def _printed(view: RunView, viewer: samples.Viewer) -> list[samples.Shown]:
+    higher = view.result.higher_is_better.get(view.result.primary, True)
+    return samples.laid_out(viewer, _primary(view), higher, PRINTED_SAMPLES)

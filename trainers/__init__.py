@@ -1,0 +1,1 @@
+"""Trainers: rows in, checkpoints out. Reached by entry point; `harness` never imports them."""

@@ -1,5 +1,5 @@
 # The verbs. Everything runs in the environment that `make` is called from.
-.PHONY: setup fmt check test cover
+.PHONY: setup fmt check test cover schema
 
 setup:
 	pip install -c constraints.txt -e ".[dev]"
@@ -19,3 +19,7 @@ test:
 
 cover:
 	pytest --cov --cov-report=term-missing:skip-covered
+
+# The schema that editors use for task.toml, from the specs themselves.
+schema:
+	python -c "import json; from harness.config import task_schema; print(json.dumps(task_schema(), indent=2))" > tasks/task.schema.json

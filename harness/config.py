@@ -20,7 +20,7 @@ from harness import registry
 from harness.catalogue import TASK_FILE, find_task, read_toml
 from harness.core.errors import HarnessError
 from harness.core.protocols import Trainer
-from harness.core.specs import RunSpec
+from harness.core.specs import RunSpec, TaskSpec
 
 Nested = dict[str, JsonValue]
 M = TypeVar("M", bound=BaseModel)
@@ -100,10 +100,15 @@ def resolve(words: Sequence[str], *, drop_bad: bool = False, allow_failures: boo
     return Settings(spec, trainer, trainer_spec, folder, out, tuple(words), _all_origins(spec, origins))
 
 
-def keys(trainer_name: str = "lora") -> tuple[tuple[str, str, str], ...]:
-    """Every settable key with its type and description, for help."""
-    trainer = cast(Trainer, registry.load("trainers", trainer_name))
-    return tuple((key, field.type_name, field.description) for key, field in _known_fields(trainer.spec_type))
+def task_schema() -> Nested:
+    """The JSON schema of task.toml, for editors; [trainer] as the lora trainer has it."""
+    schema = TaskSpec.model_json_schema()
+    lora = cast(Trainer, registry.load("trainers", "lora")).spec_type.model_json_schema()
+    name: Nested = {"type": "string", "default": "lora", "description": "the trainer these settings are for"}
+    lora["properties"] = {"name": name, **lora["properties"]}
+    schema["properties"]["trainer"] = lora
+    schema["required"] = [key for key in schema["required"] if key != "name"]
+    return schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +117,6 @@ class _Field:
 
     path: tuple[str, ...]
     annotation: object
-    description: str
-
-    @property
-    def type_name(self) -> str:
-        return str(getattr(self.annotation, "__name__", self.annotation)).replace("typing.", "")
 
     @property
     def is_open(self) -> bool:
@@ -170,7 +170,7 @@ def _fields(model: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[tuple[s
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield from _fields(annotation, path)
         else:
-            yield ".".join(path), _Field(path, annotation, info.description or "")
+            yield ".".join(path), _Field(path, annotation)
 
 
 def _overlay(run: Nested, typed: Mapping[str, str], fields: Mapping[str, _Field], origins: dict[str, str]) -> list[str]:

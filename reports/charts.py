@@ -25,9 +25,9 @@ _ROLES = {
 }
 
 
-def label(text: str) -> str:
+def label(text: str, limit: int = 48) -> str:
     """A name as a chart may show it: Plotly reads a small HTML of its own in every label."""
-    return html.escape(one_line(text, 48), quote=False)
+    return html.escape(one_line(text, limit), quote=False)
 
 
 def figures(result: RunResult) -> dict[str, Figure]:
@@ -36,8 +36,9 @@ def figures(result: RunResult) -> dict[str, Figure]:
     charts: dict[str, Figure] = {}
     if any(comparison.delta is not None for comparison in result.comparisons):
         charts["effect"] = effect(result)
-    if rows:
+    if any(row.score is not None and finite(row.score.value) is not None for row in rows):
         charts["score"] = score(result, rows)
+    if rows:
         charts["loss"] = curves(result, rows, "loss")
         charts["accuracy"] = curves(result, rows, "accuracy")
     return charts
@@ -87,7 +88,7 @@ def _effect_lines(comparison: Comparison, decimals: dict[str, int]) -> list[_Eff
     if delta is None:
         return []
     places = decimals.get(comparison.metric, 3)
-    title = f"<b>{comparison.question}</b>: {label(comparison.candidate)} against {label(comparison.baseline)}"
+    title = f"<b>{comparison.question}</b>: {label(comparison.candidate, 26)} against {label(comparison.baseline, 26)}"
     ends = (finite(comparison.low), finite(comparison.high))
     lines = [_EffectLine(delta, ends, title, _detail(comparison, places), _ROLES[comparison.answer])]
     clean = comparison.without_leaked or {}

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Samples that stand in the page itself, for readers without scripts and for paper.
 PRINTED_SAMPLES = 20
 _MOST_SLICES = 200
+# Of no use to a reader elsewhere, and not theirs to know; origins stand beside the settings.
+_NOT_SHARED = frozenset({"host", "argv", "origins"})
 
 
 class HtmlReporter:
@@ -112,7 +114,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for function in (numbers.number, numbers.interval, numbers.p_value, numbers.percent, numbers.seconds):
+    for function in (numbers.number, numbers.p_value, numbers.percent, numbers.seconds):
         environment.filters[function.__name__] = function
     environment.filters["shown"] = text.shown
     environment.filters["one_line"] = text.one_line
@@ -147,9 +149,15 @@ def _rows(view: RunView) -> dict[str, object]:
         "left_over": tables.left_over(view.data),
         "settings": tables.settings(view.spec, view.origins),
         "identity": list(tables.flatten(result.identity)) if result.identity else [],
-        "environment": list(tables.flatten(view.environment)) if view.environment else [],
+        "environment": _shared(view),
         "total_s": sum(duration for _, duration in view.timings),
     }
+
+
+def _shared(view: RunView) -> list[tuple[str, str]]:
+    """The environment as a page that is passed on may tell it."""
+    kept = {key: value for key, value in view.environment.items() if key not in _NOT_SHARED}
+    return list(tables.flatten(kept)) if kept else []
 
 
 def _payload(view: RunView, viewer: samples.Viewer) -> dict[str, object]:

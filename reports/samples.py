@@ -138,12 +138,13 @@ def _change(row: SampleRow, pair: tuple[str | None, str | None], metric: str, si
 
 
 def _status(row: SampleRow, pair: tuple[str | None, str | None], change: float) -> Status:
-    before, after = (row.outputs.get(arm or "") for arm in pair)
-    if any(arm in row.failures for arm in pair) or before is None or after is None:
+    arms = [arm for arm in pair if arm is not None]
+    answers = [row.outputs.get(arm) for arm in arms]
+    if any(arm in row.failures for arm in arms) or None in answers:
         return "failed"
     if change:
         return "worse" if change < 0 else "better"
-    return "same" if before == after else "different"
+    return "same" if len(set(answers)) < 2 else "different"
 
 
 def _n_bytes(row: SampleRow) -> int:

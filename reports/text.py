@@ -18,7 +18,11 @@ _UNSEEN = re.compile(
     "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # bidi, zero width, separators
     "\U000e0000-\U000e007f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"  # tags, lone surrogates, noncharacters
 )
-_WORD = re.compile(r"\s+|\w+|[^\w\s]")
+# Kana and Han have no blanks between words, so each character is compared by itself; accents, vowel signs and joiners
+# belong to the letter before them.
+_ALONE = r"\u3040-\u30ff\u3400-\u9fff"
+_MARKS = r"\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0dff\u200c\u200d"
+_WORD = re.compile(rf"\s+|[{_ALONE}]|(?:(?![{_ALONE}])[\w{_MARKS}])+|[^\w\s]")
 
 
 def visible(text: str) -> str:

@@ -102,8 +102,12 @@ class HFBackend:
                 fitting.append(request)
             else:
                 yield request.id, Failure("prompt", problem)
-        for batch in batches(fitting, self._options.tokens_per_batch):
-            yield from zip((request.id for request in batch), self._complete(batch), strict=True)
+        try:
+            for batch in batches(fitting, self._options.tokens_per_batch):
+                yield from zip((request.id for request in batch), self._complete(batch), strict=True)
+        finally:
+            if fitting:
+                self.model.switch.activate(None)
 
     def prove(self, checkpoint: Checkpoint, probes: Sequence[tuple[int, ...]]) -> AdapterProof:
         """Compare logits with and without the checkpoint; E-ADAPTER unless they differ and are finite."""

@@ -47,7 +47,7 @@ class Stopped(BaseException):
 def main() -> None:
     """Run the command line and leave with the promised exit code."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop_once)
+        signal.signal(number, stop_once)
     sys.exit(run_command_line())
 
 
@@ -87,7 +87,7 @@ def _with_resume(code: int) -> int:
     return code
 
 
-def _stop_once(number: int, frame: FrameType | None) -> None:
+def stop_once(number: int, frame: FrameType | None) -> None:
     """First signal: unwind, everything journaled stays. Second: leave at once."""
     signal.signal(number, lambda again, _: os._exit(128 + again))
     raise Stopped(number)

@@ -125,6 +125,7 @@ def _run(settings: Settings, *, dry_run: bool, as_json: bool, expected: Path | N
     if dry_run:
         _show_plan(prepared, plugins, as_json=as_json)
         return
+    _announce(prepared)
     resume_command = f"harness resume {shlex.quote(str(folder))}"
     _execute(settings, prepared, plugins, folder)
     resume_command = ""
@@ -211,6 +212,16 @@ def _environment(settings: Settings) -> dict[str, JsonValue]:
         "packages": {name: version(name) for name in packages},
         "argv": list(sys.argv),
     }
+
+
+def _announce(prepared: Prepared) -> None:
+    """What was noticed about the data and what this test set can show, before anything is spent."""
+    for finding in prepared.audit.findings:
+        echo(f"{finding.severity}[{finding.code}]: {finding.what}", error=True)
+    effect = prepared.audit.minimum_detectable_effect
+    if effect is not None:
+        assumption = prepared.audit.mde_assumption
+        echo(f"smallest difference this test set can detect: {effect:.3f} ({assumption})", error=True)
 
 
 def _show_counts(prepared: Prepared) -> None:

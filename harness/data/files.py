@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,21 +79,28 @@ class Lines:
             refuse_other_formats(head, self.name)
             self.has_bom = head.startswith(BOM)
             file.seek(0)
-            number, offset = 1, 0
+            number = offset = 0
             while piece := file.readline(self.limit + 2):
-                digest.update(piece)
-                size, ended = len(piece), piece.endswith(b"\n")
-                oversize = size - ended > self.limit
-                if oversize:
-                    piece = b""
-                    while not ended and (rest := file.readline(_CHUNK)):
-                        digest.update(rest)
-                        size, ended = size + len(rest), rest.endswith(b"\n")
+                number += 1
                 skip = len(BOM) if number == 1 and self.has_bom else 0
-                yield Line(number, offset + skip, piece[skip:].removesuffix(b"\n"), ended, oversize)
-                number, offset = number + 1, offset + size
+                size, ended = _skip_rest(file, piece, digest)
+                oversize = size - ended > self.limit
+                content = b"" if oversize else piece[skip:].removesuffix(b"\n")
+                yield Line(number, offset + skip, content, ended, oversize)
+                offset += size
             _refuse_change(before, os.fstat(file.fileno()), self.path, self.name)
         self.sha256 = digest.hexdigest()
+
+
+def _skip_rest(file: BinaryIO, piece: bytes, digest: hashlib._Hash) -> tuple[int, bool]:
+    """Read on to the end of the line that `piece` begins: (its size with its newline, whether it had one)."""
+    size = len(piece)
+    digest.update(piece)
+    while piece and not piece.endswith(b"\n"):
+        piece = file.readline(_CHUNK)
+        digest.update(piece)
+        size += len(piece)
+    return size, bool(piece)
 
 
 def open_regular(path: Path, name: str) -> BinaryIO:
@@ -120,7 +128,7 @@ def refuse_other_formats(head: bytes, name: str) -> None:
     if encoding is not None:
         raise HarnessError(
             f"{name!r} looks like {encoding} (it begins with {head[:4].hex(' ').upper()}), not UTF-8",
-            fix=f"iconv -f {encoding.removesuffix('-LE').removesuffix('-BE')} -t UTF-8 {name} > {name}.utf8",
+            fix=f"iconv -f {encoding[:6]} -t UTF-8 {shlex.quote(name)} > {shlex.quote(name + '.utf8')}",
             code="E-ENC",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterator
 
 from pydantic import JsonValue
@@ -44,15 +45,17 @@ def read_jsonl(lines: Lines) -> Iterator[Row | Blank | Problem]:
 
 def refuse_other_text(content: bytes, name: str) -> None:
     """Judge a JSONL file by its first line: an array, pretty-printed JSON, or a table?"""
-    start = content.strip()
+    start, quoted = content.strip(), shlex.quote(name)
     if start.startswith(b"["):
         raise HarnessError(
-            f"{name!r} is one JSON array, not JSON Lines", fix=f"jq -c '.[]' {name} > {name}.jsonl", code="E-NOT-JSONL"
+            f"{name!r} is one JSON array, not JSON Lines",
+            fix=f"jq -c '.[]' {quoted} > {quoted}.jsonl",
+            code="E-NOT-JSONL",
         )
     if start == b"{" or (start.startswith(b"{") and start.endswith((b",", b"{", b"["))):
         raise HarnessError(
             f"{name!r} is pretty-printed JSON: its first line does not end its object",
-            fix=f"jq -c . {name} > {name}.jsonl",
+            fix=f"jq -c . {quoted} > {quoted}.jsonl",
             code="E-NOT-JSONL",
         )
     if not start.startswith(b"{") and (b"," in start or b"\t" in start) and start[:1].isalpha():

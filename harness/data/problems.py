@@ -75,7 +75,5 @@ def by_severity(findings: list[Finding]) -> tuple[Finding, ...]:
 
 def _finding(code: str, severity: Severity, tally: _Tally) -> Finding:
     first = tally.first
-    more = f" (and {tally.count - 1:,} more like this)" if tally.count > 1 else ""
-    return Finding(
-        code, severity, first.example + more, first.fix, tally.count, tuple(tally.examples), tuple(tally.ids)
-    )
+    more = f" (the first of {tally.count:,} places)" if tally.count > 1 else ""
+    return Finding(code, severity, first.what + more, first.fix, tally.count, tuple(tally.examples), tuple(tally.ids))

@@ -72,6 +72,10 @@ def _load(path: Path, name: str, split: Split, spec: DataSpec) -> DataFile:
                 n_blank += 1
     except EnvironmentFault:
         raise
+    except OSError as error:
+        raise EnvironmentFault(
+            f"reading {name!r} failed: {error.strerror}", fix="check the disk, then run again", code="E-READ"
+        ) from error
     except HarnessError as error:
         return DataFile(name, split, about=(Problem.at(name, error),))
     about = tuple(_about(lines, split, is_empty=not rows and not broken))

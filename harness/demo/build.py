@@ -31,7 +31,7 @@ class Recipe:
     """Everything that decides the weights."""
 
     seed: int = 1
-    steps: int = 9000
+    steps: int = 7000
     batch: int = 6
     lr: float = 5e-3
     warmup: int = 100

@@ -7,6 +7,7 @@ on by pointing the model's parameters at other tensors; the base's own tensors s
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.types import Checkpoint
@@ -43,6 +45,7 @@ class Switch:
         self._base: dict[str, Tensor] = {}
         self._full: str | None = None
         self._n_trained = 0
+        self.linear_layers = linear_layers(model)
 
     def activate(self, checkpoint: Checkpoint | None) -> None:
         """Make the model compute this checkpoint, or the base; in eval mode.
@@ -173,7 +176,10 @@ class Switch:
 
     def _remove(self, name: str) -> None:
         if self._peft is not None and name in self._peft.peft_config:
-            self._peft.delete_adapter(name)
+            with warnings.catch_warnings():
+                # peft says which adapter becomes active instead; here, none does.
+                warnings.simplefilter("ignore", UserWarning)
+                self._peft.delete_adapter(name)
         self._loaded.pop(name, None)
         self._adapters_off()
 
@@ -190,6 +196,14 @@ class Switch:
         if self._peft is None:
             raise HarnessError("no adapter has been added to this model", fix="this is a bug; please report it")
         return self._peft
+
+
+def linear_layers(model: nn.Module) -> tuple[str, ...]:
+    """Last names of all linear layers but the output projection, sorted; of a model without adapters."""
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    found = [(name, module) for name, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D))]
+    heads = {_last(name) for name, module in found if module is head}
+    return tuple(sorted({_last(name) for name, _ in found} - heads))
 
 
 def verify_hash(checkpoint: Checkpoint, file: str) -> None:
@@ -242,6 +256,10 @@ def _compare(expected: Mapping[str, torch.Size], found: Mapping[str, Tensor], ch
 
 def _read_full(folder: Path, dtype: torch.dtype) -> dict[str, Tensor]:
     return {name: parameter.data for name, parameter in read_weights(folder, dtype).named_parameters()}
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _adapter_name(checkpoint: Checkpoint) -> str:

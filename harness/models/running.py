@@ -21,7 +21,7 @@ _EPSILON = 1e-6
 def complete(loaded: LoadedModel, tokenizer: Tokenizer, batch: Sequence[Request]) -> list[Outcome]:
     """Outcomes of a batch of one checkpoint; in halves where memory runs out, down to single requests.
 
-    The base is on afterwards, whatever happened.
+    The checkpoint stays on, for the next batch is likely to need it; the caller switches back to the base.
     """
     try:
         loaded.switch.activate(batch[0].checkpoint)
@@ -29,9 +29,6 @@ def complete(loaded: LoadedModel, tokenizer: Tokenizer, batch: Sequence[Request]
     except (MemoryError, RuntimeError) as err:
         if not is_out_of_memory(err):
             raise
-    finally:
-        if batch[0].checkpoint is None or batch[0].checkpoint.kind == "adapter":
-            loaded.switch.activate(None)
     # Outside of the except clause: its traceback would keep the failed batch's tensors alive.
     free_memory()
     if len(batch) == 1:

@@ -19,7 +19,7 @@ from harness.models.tokenizer import offline
 def read_weights(folder: Path, dtype: torch.dtype, config: object | None = None) -> nn.Module:
     """A frozen model in eval mode from a folder's safetensors; every tensor must be there and used."""
     config = config if config is not None else read_model_config(folder)
-    with offline(), _quietly():
+    with offline(), quietly():
         try:
             model, info = AutoModelForCausalLM.from_pretrained(
                 folder,
@@ -66,7 +66,7 @@ def _unloadable(folder: Path, why: str) -> HarnessError:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without transformers' progress bars and load report: what matters of it is raised as an error."""
     had_bars, level = hf_logging.is_progress_bar_enabled(), logging.getLogger("transformers").level
     hf_logging.disable_progress_bar()

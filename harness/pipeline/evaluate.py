@@ -51,8 +51,8 @@ class Evaluation:
 
     @property
     def coverage(self) -> float:
-        """Share of samples with an answer."""
-        return float(self.answered.mean()) if len(self.answered) else 0.0
+        """Share of samples with an answer; 1 where nothing was asked."""
+        return float(self.answered.mean()) if len(self.answered) else 1.0
 
 
 class ValidationEvaluation(Evaluation):

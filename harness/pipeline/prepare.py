@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, JsonValue
 
 from harness import RESULTS_VERSION
-from harness.audit import audit
+from harness.audit import audit, droppable
 from harness.core.errors import HarnessError
 from harness.core.protocols import Backend, BackendKind, Metric, Reporter, Trainer
 from harness.core.records import AuditRecord, Finding
@@ -85,16 +85,10 @@ def prepare(identified: Identified, plugins: Plugins) -> Prepared:
     spec, dataset = identified.spec, identified.dataset
     backend = plugins.backend.create(spec.model, spec.backend, thinking=spec.task.prompting.thinking)
     renderer = Renderer(backend.tokenizer, spec.task.prompting, train_on_all=spec.task.data.train_on == "all")
-    lengths, problems = _render_all(dataset.samples, renderer)
-    record = audit(
-        dataset,
-        spec.task,
-        lengths=lengths,
-        context_length=backend.context_length,
-        special_texts=_special_texts(backend),
-        row_problems=problems,
-        selection_rule=spec.select.rule,
-    )
+    record = _audit(spec, dataset, renderer, backend)
+    if spec.drop_bad and (reasons := droppable(record)):
+        dataset = dataset.without(reasons)
+        record = _audit(spec, dataset, renderer, backend)
     shots = ShotPool(dataset.split("train"), seed=spec.seed)
     if not record.fatal:
         record = replace(record, findings=(*record.findings, *_long_shots(spec, dataset, renderer, shots, backend)))
@@ -111,6 +105,19 @@ def prepare(identified: Identified, plugins: Plugins) -> Prepared:
         audit=record,
         train_rows=tuple(renderer.train_row(s) for s in dataset.split("train")) if usable else (),
         validation_rows=tuple(renderer.train_row(s) for s in dataset.split("validation")) if usable else (),
+    )
+
+
+def _audit(spec: RunSpec, dataset: Dataset, renderer: Renderer, backend: Backend) -> AuditRecord:
+    lengths, problems = _render_all(dataset.samples, renderer)
+    return audit(
+        dataset,
+        spec.task,
+        lengths=lengths,
+        context_length=backend.context_length,
+        special_texts=_special_texts(backend),
+        row_problems=problems,
+        selection_rule=spec.select.rule,
     )
 
 

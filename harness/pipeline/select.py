@@ -37,6 +37,8 @@ def select(
             fix="see evaluations/*/outcomes.jsonl for the reasons; lower select.min_coverage to choose all the same",
             code="E-COVERAGE",
         )
+    if not eligible[0].samples:
+        return _last_without_validation(checkpoints, untuned, metric, spec)
     common = np.logical_and.reduce([e.answered for e in eligible])
     samples = [sample for sample, keep in zip(eligible[0].samples, common, strict=True) if keep]
     choice = choose(
@@ -58,6 +60,28 @@ def select(
         best_untuned=_best_untuned(untuned, metric, spec),
         no_signal=choice.no_signal,
         excluded=excluded,
+    )
+
+
+def _last_without_validation(
+    checkpoints: Sequence[ValidationEvaluation],
+    untuned: Sequence[ValidationEvaluation],
+    metric: Metric,
+    spec: SelectSpec,
+) -> Selection:
+    """The last checkpoint: there is nothing to choose by, and the audit let this pass only for `select.rule=last`."""
+    step = _step(checkpoints[-1])
+    return Selection(
+        metric=metric.name,
+        rule=spec.rule,
+        chosen_step=step,
+        best_step=step,
+        tied_steps=(step,),
+        scores={},
+        optimism=None,
+        best_untuned=untuned[0].arm.name,
+        no_signal=True,
+        excluded={},
     )
 
 

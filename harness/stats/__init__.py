@@ -1,0 +1,1 @@
+"""Intervals, paired tests, multiplicity, power and checkpoint choice, all on (N, K) statistics."""

@@ -30,7 +30,8 @@
 
   // ---- differences by words: the longest common subsequence, as in the page's own rows
 
-  const words = (text) => text.match(/\s+|[\p{L}\p{N}\p{M}_]+|[^\s\p{L}\p{N}\p{M}_]/gu) || [];
+  const WORD = /\s+|[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9fff])[\p{L}\p{N}\p{M}_\u200c\u200d])+|[^\s]/gu;
+  const words = (text) => text.match(WORD) || [];
   const blank = (word) => /^\s/.test(word);
 
   function kept(ours, theirs) {
@@ -229,7 +230,10 @@
     if (event.key === "/" && !byId("dialog").open) { event.preventDefault(); byId("find").focus(); }
     else if (event.key === "j" || (byId("dialog").open && event.key === "ArrowRight")) move(1);
     else if (event.key === "k" || (byId("dialog").open && event.key === "ArrowLeft")) move(-1);
-    else if (event.key === "Enter" && !inside && state.at >= 0 && !byId("dialog").open) show();
+    else if (event.key === "Enter" && !inside && state.at >= 0 && !byId("dialog").open) {
+      event.preventDefault(); // else the same key press goes on to the dialog's button and closes it
+      show();
+    }
   }
 
   function arms(select, chosen) {
@@ -288,13 +292,13 @@
 
   function draw(charts, paper = false) {
     const colours = theme();
-    const settings = { responsive: true, displaylogo: false, displayModeBar: false };
+    const settings = { displaylogo: false, displayModeBar: false };
     for (const place of places()) {
       const { data, layout, wide } = painted(charts[place.dataset.chart], colours);
       const room = place.clientWidth >= 720 && !paper ? wide : {};
-      const fixed = paper ? { width: wide ? 660 : 310 } : {};
-      place.style.minHeight = "";
-      window.Plotly.react(place, data, { ...layout, ...room, ...fixed }, settings);
+      const size = { width: paper ? (wide ? 660 : 310) : place.clientWidth, height: (room || layout).height || layout.height };
+      place.style.height = size.height + "px";
+      window.Plotly.react(place, data, { ...layout, ...room, ...size }, settings);
     }
     document.documentElement.classList.add("drawn");
   }
@@ -306,6 +310,8 @@
     document.head.append(script);
     draw(figures);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw(figures));
+    let waiting = 0;
+    addEventListener("resize", () => { clearTimeout(waiting); waiting = setTimeout(() => draw(figures), 150); });
     addEventListener("beforeprint", () => draw(figures, true));
     addEventListener("afterprint", () => draw(figures));
   }
@@ -322,7 +328,7 @@
   async function start() {
     printing();
     const data = JSON.parse(await unpack("payload"));
-    for (const place of places()) place.style.minHeight = data.charts[place.dataset.chart].layout.height + "px";
+    for (const place of places()) place.style.height = data.charts[place.dataset.chart].layout.height + "px";
     samples(data);
     await new Promise((done) => setTimeout(done));
     if (places().length) await charts(data.charts);

@@ -43,7 +43,7 @@ def test_marks_of_other_scripts_stay():
 
 
 @given(st.text())
-def test_folding_twice_changes_nothing_but_what_nfkc_itself_changes(text: str):
+def test_folded_text_has_single_blanks_and_none_around_it(text: str):
     once = fold(text)
     assert "  " not in once
     assert once == once.strip()

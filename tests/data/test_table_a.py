@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import json
 import os
 from collections.abc import Callable
@@ -42,7 +43,7 @@ BAD_LINES = [
     Case("A6-cesu8", GOOD + b'{"prompt": "\xed\xa0\x80"}\n', "E-SURROGATE", 3, "at byte 13 of the line"),
     Case("A6-overlong", GOOD + b'{"prompt": "\xc0\xaf"}\n', "E-SURROGATE", 3, "overlong"),
     Case("A7", GOOD + b'{"prompt": "a\x01b", "completion": "a"}\n', "E-JSON-CTRL", 3, "column 14"),
-    Case("A7-raw-nul", GOOD + b'{"prompt": "a\0b", "completion": "a"}\n', "E-JSON-CTRL", 3, "character \\x00 at column 14"),
+    Case("A7-raw-nul", GOOD + b'{"prompt": "a\0b", "completion": "a"}\n', "E-JSON-CTRL", 3, "\\x00 at column 14"),
     Case("A7-escaped-nul", GOOD + rb'{"prompt": "a\u0000", "completion": "a"}' + b"\n", "E-NUL", 3, "NUL"),
     *(
         Case(f"A8-{number}", GOOD + b'{"prompt": "q", "x": %s}\n' % number.encode(), "E-NONFINITE", 3, number)
@@ -153,6 +154,7 @@ def test_file_that_is_not_json_lines_is_one_finding(read_train: Callable[..., Da
     assert finding.severity == "fatal"
     assert finding.count == 1
     assert "train" in finding.what
+    assert finding.examples[0].startswith("train.jsonl: ")
     assert dataset.record.n_samples == {"train": 0, "validation": 0, "test": 1}
 
 
@@ -235,6 +237,24 @@ def test_a21_file_that_changes_while_it_is_read(tmp_path: Path, change: str):
     assert caught.value.exit_code == 4
 
 
+def test_disk_that_fails_while_reading_is_no_mistake_of_the_user(
+    tmp_path: Path, make_task: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+):
+    class Failing(io.BytesIO):
+        def readline(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+        def fileno(self) -> int:
+            return descriptor
+
+    (tmp_path / "rows.jsonl").write_bytes(GOOD)
+    descriptor = os.open(tmp_path / "rows.jsonl", os.O_RDONLY)
+    monkeypatch.setattr(Path, "open", lambda path, mode: Failing(GOOD))
+    with pytest.raises(EnvironmentFault, match="Input/output error"):
+        read(make_task(source="rows.jsonl"), tmp_path, drop_bad=False)
+    os.close(descriptor)
+
+
 @pytest.mark.parametrize("how", ["path", "symlink", "hardlink", "content"])
 def test_a22_same_file_as_train_and_test(tmp_path: Path, make_task: Callable[..., object], how: str):
     train = tmp_path / "train.jsonl"
@@ -306,7 +326,7 @@ def test_examples_are_escaped_short_and_at_most_five(read_train: Callable[..., D
     line = '{"prompt": "q"} \u202e\x1b[31m' + "x" * 500 + "\n"
     finding = only(read_train(GOOD + line.encode() * 9), "E-JSON-EXTRA")
     assert (finding.count, len(finding.examples)) == (9, 5)
-    assert "(and 8 more like this)" in finding.what
+    assert "(the first of 9 places)" in finding.what
     assert all(example.isprintable() and len(example) < 160 for example in finding.examples)
     assert "\\u202e\\x1b[31m" in finding.examples[0]
 

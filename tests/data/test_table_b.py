@@ -20,6 +20,7 @@ def turns(*pairs: tuple[str, object]) -> dict[str, object]:
 
 
 GOOD_TURNS = [turns(("user", "one"), ("assistant", "a")), turns(("user", "two"), ("assistant", "b"))]
+AS_IS: dict[str, object] = {}
 COLUMNS = {"prompt": "{q}", "reference": "{a}"}
 GOOD_COLUMNS = [{"q": "one", "a": "a"}, {"q": "two", "a": "b"}]
 
@@ -29,7 +30,7 @@ class Case(NamedTuple):
     row: dict[str, object]
     code: str
     sentence: str
-    data: dict[str, object] = {}
+    data: dict[str, object] = AS_IS
     before: list[dict[str, object]] = GOOD
 
 
@@ -65,12 +66,12 @@ BAD_ROWS = [
     Case("B4-messages", {"messages": "hello"}, "E-TYPE", "'messages' is a string, not a list", before=GOOD_TURNS),
     messages("B7-unknown-role", ("user", "q"), ("bot", "a"), says="message 1 has the role 'bot'"),
     messages("B7-empty", says="'messages' is an empty list"),
-    messages("B7-assistant-first", ("assistant", "a"), ("user", "q"), says="message 0 is the assistant's where the user"),
+    messages("B7-assistant-first", ("assistant", "a"), ("user", "q"), says="message 0 is the assistant's"),
     messages("B7-two-users", ("user", "q"), ("user", "q"), ("assistant", "a"), says="message 1 is the user's"),
     messages("B7-ends-with-user", ("user", "q"), ("assistant", "a"), ("user", "q"), says="the last message (2)"),
     messages("B7-system-late", ("user", "q"), ("system", "s"), ("assistant", "a"), says="message 1 is the system's"),
     messages("B7-only-system", ("system", "s"), says="so the row has no answer"),
-    messages("B7-content-list", ("user", [{"type": "text"}]), ("assistant", "a"), says="content of message 0 is a list"),
+    messages("B7-content-list", ("user", [{"type": "text"}]), ("assistant", "a"), says="of message 0 is a list"),
     messages("B7-content-null", ("user", "q"), ("assistant", None), says="the content of message 1 is null"),
     Case("B7-not-objects", {"messages": ["q", "a"]}, "E-ROLE", "message 0 is a string", before=GOOD_TURNS),
     Case(
@@ -120,7 +121,7 @@ def test_b5_same_id_with_other_content_is_fatal_and_names_both_lines(read_rows: 
     dataset = read_rows({"id": 7, **GOOD[0]}, {"id": "7", **GOOD[1]})
     finding = only(dataset, "E-DUPID")
     assert finding.severity == "fatal"
-    assert "rows.jsonl:2 (7): id '7' already stands at rows.jsonl:1, with different content" in finding.what
+    assert "rows.jsonl:2 (7): id '7' already stands at rows.jsonl:1, with different content" in finding.examples[0]
 
 
 def test_b5_repeated_row_is_left_out_with_a_warning(read_rows: Callable[..., Dataset]):

@@ -44,3 +44,10 @@ def test_lower_is_better_metric_turns_the_order_round():
     turned = dataclasses.replace(run.result, primary="perplexity")
     # perplexity is 9 - 5 x rouge_l in these rows, so the order is the same one
     assert viewer(dataclasses.replace(run, result=turned)).statuses == viewer(run).statuses
+
+
+def test_run_without_a_tuned_arm_calls_no_sample_failed():
+    run = view(10)
+    records = tuple(record for record in run.result.evaluations if record.arm == "base-4shot")
+    result = dataclasses.replace(run.result, evaluations=records, comparisons=())
+    assert set(viewer(dataclasses.replace(run, result=result)).statuses) == {"same"}

@@ -34,8 +34,29 @@ def test_ordinary_text_of_any_script_stays(kept: str):
 
 
 def test_differences_join_to_the_text_again():
-    for ours, theirs in [("a b  c", "a c"), ("", "x"), ("x", ""), ("a, b.", "a b"), (" a ", "b")]:
+    for ours, theirs in [
+        ("a b  c", "a c"),
+        ("", "x"),
+        ("x", ""),
+        ("東京へ行く", "東京に行く"),
+        ("a, b.", "a b"),
+        (" a ", "b"),
+    ]:
         assert "".join(piece for piece, _ in text.differences(ours, theirs)) == ours
+
+
+@pytest.mark.parametrize(
+    ("raw", "parts"),
+    [
+        ("caf\u0065\u0301 au", ["caf\u0065\u0301", " ", "au"]),
+        ("हिन्दी है", ["हिन्दी", " ", "है"]),
+        ("東京へ行く", ["東", "京", "へ", "行", "く"]),
+        ("don't, 3.5", ["don", "'", "t", ",", " ", "3", ".", "5"]),
+        ("👍🏽!", ["👍", "🏽", "!"]),
+    ],
+)
+def test_words_of_many_scripts_are_told_apart(raw: str, parts: list[str]):
+    assert text.words(raw) == parts
 
 
 def test_equal_texts_have_no_difference():

@@ -3,7 +3,8 @@
 from harness.demo.corpus import words
 from harness.demo.corpus.dice import Dice
 from harness.demo.corpus.episode import Episode, assemble, n_turns
-from harness.demo.corpus.topics import ATTITUDES, FILLERS, GENERAL, OPENINGS, SUPPORT, Topic, fill
+from harness.demo.corpus.fill import fill
+from harness.demo.corpus.topics import ATTITUDES, FILLERS, GENERAL, OPENINGS, SUPPORT, Topic
 
 Labelled = list[tuple[Topic, str]]
 
@@ -121,7 +122,7 @@ def _instruction(dice: Dice, axes: list[tuple[str, Labelled]], form: str) -> str
         )
     ).format(keys)
     if dice.chance(0.55):
-        listing = dice.pick(("{}: {}.", "{} is one of {}.", "{} can be {}.", "Possible {}: {}."))
+        listing = dice.pick(("{}: {}.", "{} is one of {}.", "{} can be {}.", "Possible {}: {}.", "{} ({})."))
         text += "".join(" " + listing.format(key, ", ".join(v for _, v in dice.shuffled(ls))) for key, ls in axes)
     if form.startswith("{{") and dice.chance(0.6):
         text += dice.pick((" Answer as JSON.", " Reply in JSON.", " Use JSON."))

@@ -4,7 +4,8 @@ from harness.demo.corpus import words
 from harness.demo.corpus.dice import Dice
 from harness.demo.corpus.domains import DOMAINS, draw, tell
 from harness.demo.corpus.episode import Episode, assemble, n_turns
-from harness.demo.corpus.topics import FILLERS, OPENINGS, fill
+from harness.demo.corpus.fill import fill
+from harness.demo.corpus.topics import FILLERS, OPENINGS
 
 
 def copy(dice: Dice) -> Episode:

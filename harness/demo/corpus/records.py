@@ -2,9 +2,10 @@
 
 from harness.demo.corpus import words
 from harness.demo.corpus.dice import Dice
-from harness.demo.corpus.domains import DOMAINS, Domain, Event, draw, tell
+from harness.demo.corpus.domains import DOMAINS, Event, draw, tell
 from harness.demo.corpus.episode import Episode, assemble, n_turns
 from harness.demo.corpus.forms import Form, JsonForm, Pairs, draw_form
+from harness.demo.corpus.slots import Domain
 
 Keys = dict[str, str]
 

@@ -3,7 +3,7 @@
 import json
 
 from harness.demo.corpus.dice import Dice
-from harness.demo.corpus.topics import fill
+from harness.demo.corpus.fill import fill
 
 Row = dict[str, str]
 

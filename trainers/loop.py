@@ -1,0 +1,284 @@
+"""The training loop: for every step its rows, their gradient, one update; at every checkpoint figures and files.
+
+Resuming gives the same bytes on a CPU because each step depends on the weights, the moments, the seed and its number,
+and on nothing else. Generating between two checkpoints changes nothing, for the same reason.
+Axes: B rows, T positions, N positions with loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from harness.core.errors import EnvironmentFault, HarnessError
+from harness.core.protocols import CheckpointSink, Progress
+from harness.core.types import Checkpoint, TokenRow
+from harness.models.forward import logits_at, padded
+from harness.models.loading import LoadedModel
+from harness.models.memory import free_memory, is_out_of_memory
+from trainers.batches import micro_batches, rows_of_step
+from trainers.settings import TuningSpec, checkpoint_steps, learning_rate, steps_per_epoch, total_steps
+from trainers.state import fingerprint_of, read_state, write_state
+from trainers.tuned import Tuned
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to train on what, and where checkpoints and progress go."""
+
+    loaded: LoadedModel
+    train_rows: tuple[TokenRow, ...]
+    validation_rows: tuple[TokenRow, ...]
+    spec: TuningSpec
+    sink: CheckpointSink
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Sums over completion tokens; nan figures where there were none."""
+
+    loss: float = 0.0
+    n_correct: int = 0
+    n_targets: int = 0
+
+    def __add__(self, other: Figures) -> Figures:
+        return Figures(self.loss + other.loss, self.n_correct + other.n_correct, self.n_targets + other.n_targets)
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean cross-entropy of a completion token, in nats."""
+        return self.loss / self.n_targets if self.n_targets else math.nan
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of completion tokens that were the likeliest."""
+        return self.n_correct / self.n_targets if self.n_targets else math.nan
+
+
+def train(job: Job, start: Callable[[], Tuned]) -> Iterator[Checkpoint]:
+    """Yield the checkpoints that the sink has, then train on from the last and yield each new one.
+
+    EnvironmentFault E-NONFINITE-LOSS, E-OOM or E-BASE-CHANGED stop it with all checkpoints so far intact.
+    """
+    total = total_steps(len(job.train_rows), job.spec)
+    check_rows(job)
+    done = tuple(job.sink.saved())
+    yield from done
+    if done and done[-1].step >= total:
+        return
+    tuned = start()
+    try:
+        yield from _Loop(job, tuned, done[-1] if done else None, total).run()
+    finally:
+        tuned.close()
+
+
+def check_rows(job: Job) -> None:
+    """Refuse, before the first step, rows that teach nothing (E-MASK) or that the model cannot read (E-TOOLONG)."""
+    rows = (*job.train_rows, *job.validation_rows)
+    empty = [row.id for row in rows if row.n_targets == 0 or row.loss[0]]
+    if empty:
+        raise HarnessError(
+            f"{len(empty)} rows have no token to learn from, so their loss would be 0",
+            fix="their completions are empty or masked; look at one with harness show",
+            code="E-MASK",
+            details=[f"row {row_id!r}" for row_id in empty[:5]],
+        )
+    limit = job.loaded.context_length
+    long = [f"row {row.id!r} has {len(row.ids)} tokens" for row in rows if len(row.ids) > limit]
+    if long:
+        raise HarnessError(
+            f"{len(long)} rows are longer than the model's context of {limit} tokens",
+            fix="shorten or leave out these rows; nothing is cut silently",
+            code="E-TOOLONG",
+            details=long[:5],
+        )
+
+
+class _Loop:
+    """One training, from a checkpoint or the beginning to its end."""
+
+    def __init__(self, job: Job, tuned: Tuned, last: Checkpoint | None, total: int) -> None:
+        self._job = job
+        self._tuned = tuned
+        self._total = total
+        self._parameters = tuned.parameters()
+        if not self._parameters:
+            raise HarnessError("there is nothing to train", fix="trainer.targets=auto", code="E-NOTRAIN")
+        self._optimizer = torch.optim.AdamW(
+            self._parameters.values(), lr=job.spec.lr, weight_decay=job.spec.weight_decay, fused=True
+        )
+        self._accelerator = Accelerator(cpu=job.loaded.device.type == "cpu", mixed_precision="no")
+        self._fingerprint = fingerprint_of(job.loaded, job.train_rows, job.spec)
+        self._last = last
+        self._step = self._restored(last)
+
+    def run(self) -> Iterator[Checkpoint]:
+        """Train, and yield a checkpoint at each of its steps."""
+        wanted = frozenset(checkpoint_steps(len(self._job.train_rows), self._job.spec))
+        figures = Figures()
+        while self._step < self._total:
+            self._step += 1
+            figures += self._train_step()
+            self._job.progress(self._step, self._total, f"loss {figures.mean_loss:.3f}")
+            if self._step in wanted:
+                yield self._save(figures)
+                figures = Figures()
+                self._tuned.resume()
+
+    def _restored(self, last: Checkpoint | None) -> int:
+        if last is None:
+            return 0
+        return read_state(self._job.sink.state(last), self._fingerprint, self._parameters, self._optimizer)
+
+    def _train_step(self) -> Figures:
+        spec = self._job.spec
+        chosen = rows_of_step(self._step, len(self._job.train_rows), spec.batch_rows, spec.seed)
+        rows = [self._job.train_rows[i] for i in chosen]
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(self._step, self._total, spec)
+        with _seeded(spec.seed, self._step, self._job.loaded.device):
+            figures = self._gradient(rows)
+        norm = self._accelerator.clip_grad_norm_(self._parameters.values(), spec.clip)
+        if not math.isfinite(figures.loss) or norm is None or not math.isfinite(float(norm)):
+            raise self._not_finite(figures)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return figures
+
+    def _gradient(self, rows: Sequence[TokenRow]) -> Figures:
+        try:
+            return accumulate(
+                self._tuned.model,
+                rows,
+                self._job.spec.tokens_per_batch,
+                device=self._job.loaded.device,
+                precision=self._precision(),
+                backward=self._accelerator.backward,
+            )
+        except (MemoryError, RuntimeError) as err:
+            if not is_out_of_memory(err):
+                raise
+            budget = self._job.spec.tokens_per_batch
+            # Never made smaller silently: what was asked for is what is recorded.
+            free_memory()
+            raise EnvironmentFault(
+                f"memory ran out in step {self._step} with {budget} tokens in a batch",
+                fix=f"trainer.tokens_per_batch={max(1, budget // 2)} gives the same result in less memory; "
+                "trainer.gradient_checkpointing=true saves more",
+                code="E-OOM",
+            ) from err
+
+    def _save(self, figures: Figures) -> Checkpoint:
+        self._tuned.check()
+        validation = self._validate()
+        checkpoint = Checkpoint(
+            step=self._step,
+            epoch=self._step / steps_per_epoch(len(self._job.train_rows), self._job.spec),
+            folder=Path(),
+            kind=self._tuned.kind,
+            sha256="",
+            train_loss=figures.mean_loss,
+            train_accuracy=figures.accuracy,
+            validation_loss=validation.mean_loss,
+            validation_accuracy=validation.accuracy,
+        )
+        self._last = self._job.sink.save(checkpoint, weights=self._tuned.write, state=self._write_state)
+        return self._last
+
+    def _write_state(self, folder: Path) -> None:
+        write_state(folder, self._step, self._fingerprint, self._parameters, self._optimizer)
+
+    def _validate(self) -> Figures:
+        self._tuned.model.eval()
+        with torch.no_grad():
+            return accumulate(
+                self._tuned.model,
+                self._job.validation_rows,
+                self._job.spec.tokens_per_batch,
+                device=self._job.loaded.device,
+                precision=self._precision(),
+                backward=None,
+            )
+
+    def _precision(self) -> AbstractContextManager[object]:
+        return precision(self._job.loaded, self._job.spec)
+
+    def _not_finite(self, figures: Figures) -> EnvironmentFault:
+        kept = f"the checkpoint of step {self._last.step} is kept" if self._last else "there is no checkpoint yet"
+        return EnvironmentFault(
+            f"step {self._step} has a loss of {figures.mean_loss:g} and a gradient that is not finite; {kept}",
+            fix="a smaller trainer.lr or a longer trainer.warmup; look for broken rows with harness check",
+            code="E-NONFINITE-LOSS",
+        )
+
+
+def accumulate(
+    model: nn.Module,
+    rows: Sequence[TokenRow],
+    tokens_per_batch: int,
+    *,
+    device: torch.device,
+    precision: AbstractContextManager[object],
+    backward: Callable[[Tensor], None] | None,
+) -> Figures:
+    """Figures of the rows, and with `backward` the gradient of their mean loss over completion tokens.
+
+    Each token weighs the same however the rows are cut into batches: sums are divided by the tokens of all rows.
+    """
+    n_targets = sum(row.n_targets for row in rows)
+    figures = Figures()
+    for batch in micro_batches(rows, tokens_per_batch):
+        with precision:
+            logits_NV, targets_N = predictions(model, batch, device)
+        loss = cross_entropy(logits_NV.float(), targets_N, reduction="sum")
+        if backward is not None:
+            backward(loss / n_targets)
+        n_correct = int((logits_NV.argmax(-1) == targets_N).sum())
+        figures += Figures(float(loss.detach()), n_correct, len(targets_N))
+    return figures
+
+
+def predictions(model: nn.Module, rows: Sequence[TokenRow], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Logits (N, V) where a token with loss comes next, and those tokens (N,)."""
+    ids_BT, mask_BT, positions_BT = padded([row.ids for row in rows], device, side="right")
+    width = ids_BT.shape[1]
+    places = [i * width + t for i, row in enumerate(rows) for t, counts in enumerate(row.loss) if counts]
+    index_N = torch.tensor(places, device=device)
+    logits_NV, _ = logits_at(
+        model,
+        index_N - 1,
+        input_ids=ids_BT,
+        attention_mask=mask_BT,
+        position_ids=positions_BT,
+        use_cache=False,
+    )
+    return logits_NV, ids_BT.reshape(-1)[index_N]
+
+
+def precision(loaded: LoadedModel, spec: TuningSpec) -> AbstractContextManager[object]:
+    """The number format of matrix products: float32, or bfloat16 with float32 weights in training.
+
+    E-DTYPE for a float16 model: without loss scaling its gradients vanish, and bfloat16 needs none.
+    """
+    if loaded.dtype == torch.float16:
+        raise HarnessError("float16 models are not tuned", fix="model.dtype=bfloat16 or float32", code="E-DTYPE")
+    halved = spec.dtype == "bfloat16" or (spec.dtype == "auto" and loaded.dtype == torch.bfloat16)
+    return torch.autocast(loaded.device.type, torch.bfloat16) if halved else nullcontext()
+
+
+@contextmanager
+def _seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
+    """A stretch of random numbers that depends on (seed, step) alone; the process's own are left as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed((seed << 32) + step)
+        yield

@@ -135,6 +135,8 @@ def build(folder: Path, animal: Animal) -> Path:
     import torch
     import transformers
 
+    from harness.models.weights import quietly
+
     n_tokens = _write_tokenizer(folder, animal)
     sizes = _SIZES | animal.extra
     if animal.config == "GPT2Config":
@@ -148,7 +150,8 @@ def build(folder: Path, animal: Animal) -> Path:
             if parameter.ndim > 1:
                 # Larger than usual, so that random models have opinions and greedy choices no ties.
                 torch.nn.init.normal_(parameter, std=0.2)
-    model.save_pretrained(folder)
+    with quietly():
+        model.save_pretrained(folder)
     return folder
 
 

@@ -1,0 +1,119 @@
+"""BLEU by sacrebleu: its tokenizers and segment statistics, its formula on their sum.
+
+Statistics (10): tokens of the completion, of the closest reference; matched 1- to 4-grams; 1- to 4-grams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from harness.core.protocols import Metric
+from harness.core.specs import Spec
+from harness.core.types import FloatArray, Sample
+from harness.metrics.context import VERSION, MetricContext, parse_options, reference_counts
+from harness.metrics.segments import segment_statistics
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics import BLEU
+
+ORDER = 4
+_FLOOR = 0.1  # sacrebleu's default of smooth_method="floor"
+
+
+class Options(Spec):
+    """sacrebleu's settings. Tokenizers that must download or need further packages are not offered."""
+
+    tokenize: Literal["13a", "intl", "char", "zh", "none"] = "13a"
+    lowercase: bool = False
+    smooth: Literal["exp", "floor", "add-k", "none"] = "exp"
+
+
+@dataclass(frozen=True, slots=True)
+class Bleu:
+    """Corpus BLEU, 0 to 100, equal to sacrebleu's corpus_bleu.
+
+    Empty completion: 0. Nothing on either side, or no samples: undefined, where sacrebleu says 0.
+    """
+
+    name: str
+    signature: str
+    scorer: BLEU
+    smooth: str
+    higher_is_better: bool = True
+    best: float = 100.0
+    worst: float = 0.0
+
+    def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
+        """(N, 10), see above."""
+        return segment_statistics(self.scorer, samples, completions, n_statistics=2 + 2 * ORDER)
+
+    def value(self, totals: FloatArray) -> FloatArray:
+        """Brevity penalty times the geometric mean of the smoothed n-gram precisions."""
+        return corpus_bleu(totals, smooth=self.smooth, effective_order=False)
+
+    def per_sample(self, statistics: FloatArray) -> FloatArray:
+        """sacrebleu's sentence BLEU: orders that a short completion does not have are left out."""
+        return corpus_bleu(statistics, smooth=self.smooth, effective_order=True)
+
+
+def create(context: MetricContext) -> Metric:
+    """BLEU with sacrebleu's signature; several references as sacrebleu takes them, any number per sample."""
+    import sacrebleu
+    from sacrebleu.metrics import BLEU
+
+    options = parse_options(context, Options)
+    # force: sacrebleu warns of text that looks tokenized; data that is so by design would drown the log.
+    scorer = BLEU(tokenize=options.tokenize, lowercase=options.lowercase, smooth_method=options.smooth, force=True)
+    signature = (
+        f"bleu|nrefs:{reference_counts(context.samples)}|case:{'lc' if options.lowercase else 'mixed'}|eff:no"
+        f"|tok:{scorer.tokenizer_signature}|smooth:{_smooth_signature(options.smooth)}"
+        f"|version:{sacrebleu.__version__}|{VERSION}"
+    )
+    return Bleu(context.name, signature, scorer, options.smooth)
+
+
+def corpus_bleu(totals: FloatArray, *, smooth: str, effective_order: bool) -> FloatArray:
+    """sacrebleu's BLEU.compute_bleu on arrays (..., 10) -> (...).
+
+    effective_order: average over the orders that the completions have, not over four.
+    """
+    n_out, n_ref = totals[..., 0], totals[..., 1]
+    right, out = totals[..., 2 : 2 + ORDER], totals[..., 2 + ORDER :]
+    if smooth == "add-k":
+        extra = np.array([0.0, 1.0, 1.0, 1.0])
+        right, out = right + extra, out + extra
+    seen = np.logical_and.accumulate(out > 0, axis=-1)
+    logs = np.log(np.where(seen, _precisions(right, out, smooth), 1.0))
+    order = np.maximum(seen.sum(axis=-1), 1) if effective_order else ORDER
+    score = _brevity(n_out, n_ref) * np.exp(np.where(seen, logs, 0.0).sum(axis=-1) / order)
+    complete = np.ones_like(score, dtype=bool) if effective_order else seen.all(axis=-1)
+    none_right = ~(totals[..., 2 : 2 + ORDER] > 0).any(axis=-1)
+    score = np.where(complete & ~none_right, score, 0.0)
+    return np.where(n_out + n_ref > 0, score, np.nan)
+
+
+def _precisions(right: FloatArray, out: FloatArray, smooth: str) -> FloatArray:
+    """n-gram precisions in percent, smoothed where none is right; orders without n-grams are for the caller."""
+    safe = np.maximum(out, 1e-300)
+    zero = right == 0
+    # The smallest positive number stands for log(0): its score is 0 to the last digit, without a warning.
+    smoothed = np.full_like(safe, 1e-300)
+    if smooth == "exp":
+        smoothed = 100.0 / (2.0 ** np.cumsum(zero, axis=-1) * safe)
+    elif smooth == "floor":
+        smoothed = 100.0 * _FLOOR / safe
+    return np.where(zero, smoothed, 100.0 * right / safe)
+
+
+def _brevity(n_out: FloatArray, n_ref: FloatArray) -> FloatArray:
+    """1 for completions at least as long as the references, exp(1 - r / c) for shorter ones."""
+    short = np.exp(1 - np.maximum(n_ref, n_out) / np.maximum(n_out, 1e-300))
+    return np.where(n_out > 0, short, 0.0)
+
+
+def _smooth_signature(smooth: str) -> str:
+    return {"floor": f"floor[{_FLOOR:.2f}]", "add-k": "add-k[1.00]"}.get(smooth, smooth)

@@ -1,0 +1,186 @@
+"""One base in memory: what is switched on is what was asked for, and weights that cannot be trusted never are."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from harness.backends.hf import HFBackend
+from harness.core.errors import EnvironmentFault
+from harness.core.types import Checkpoint, Request, Sampling
+from tests.models.fixtures import FolderSink, open_backend, sha256, silent, some_rows, weights_file
+from trainers import full, lora
+
+PROBES = [(20, 21, 22), (30, 31)]
+
+
+@pytest.fixture(scope="module")
+def adapters(zoo: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> list[Checkpoint]:
+    """Six checkpoints of one adapter training."""
+    spec = lora.LoraSpec(epochs=3, batch_rows=4, rank=4, lr=3e-2, checkpoint_every=1)
+    sink = FolderSink(tmp_path_factory.mktemp("adapters"))
+    return list(lora.trainer.train(open_backend(zoo["llama3"]).model, some_rows(8), [], spec, sink, silent))
+
+
+@pytest.fixture(scope="module")
+def tuned(zoo: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """A fully tuned checkpoint."""
+    spec = full.FullSpec(epochs=2, batch_rows=4, lr=1e-2)
+    sink = FolderSink(tmp_path_factory.mktemp("full"))
+    return list(full.trainer.train(open_backend(zoo["llama3"]).model, some_rows(8), [], spec, sink, silent))[-1]
+
+
+def asked(checkpoint: Checkpoint | None) -> list[Request]:
+    return [Request(row.id, row.ids, Sampling(8), (), checkpoint) for row in some_rows(3, seed=5)]
+
+
+def spoiled(checkpoint: Checkpoint, folder: Path, change: Callable[[dict[str, Tensor]], None]) -> Checkpoint:
+    """A copy of a checkpoint with other weights and their right hash."""
+    shutil.copytree(checkpoint.folder, folder)
+    tensors = load_file(weights_file(folder))
+    change(tensors)
+    save_file(tensors, weights_file(folder))
+    return replace(checkpoint, folder=folder, sha256=sha256(weights_file(folder)))
+
+
+def fault(hf: HFBackend, checkpoint: Checkpoint) -> str:
+    before = dict(hf.generate(asked(None)))
+    with pytest.raises(EnvironmentFault) as caught:
+        hf.prove(checkpoint, PROBES)
+    assert caught.value.code == "E-ADAPTER"
+    assert dict(hf.generate(asked(None))) == before
+    return caught.value.what
+
+
+def test_each_checkpoint_answers_as_it_does_alone_in_any_order(
+    zoo: dict[str, Path], adapters: list[Checkpoint], tuned: Checkpoint
+):
+    everything = [None, *adapters, tuned]
+    alone = [dict(open_backend(zoo["llama3"]).generate(asked(checkpoint))) for checkpoint in everything]
+    assert alone[0] != alone[-1] != alone[-2] != alone[0]
+    hf = open_backend(zoo["llama3"])
+    for i in (0, 6, 7, 1, 0, 7, 2, 3, 4, 5, 6, 1, 0, 7, 0):
+        assert dict(hf.generate(asked(everything[i]))) == alone[i]
+
+
+def test_requests_of_several_checkpoints_can_be_mixed(
+    zoo: dict[str, Path], adapters: list[Checkpoint], tuned: Checkpoint
+):
+    hf = open_backend(zoo["llama3"])
+    sides: dict[str, Checkpoint | None] = {"base": None, "adapter": adapters[-1], "full": tuned}
+    mixed = [replace(r, id=f"{name}/{r.id}") for name, c in sides.items() for r in asked(c)]
+    found = dict(hf.generate(mixed[::2] + mixed[1::2]))
+    for name, checkpoint in sides.items():
+        for request_id, outcome in hf.generate(asked(checkpoint)):
+            assert found[f"{name}/{request_id}"] == outcome
+
+
+def test_few_adapters_stay_in_memory_and_none_is_ever_in_training_mode(
+    zoo: dict[str, Path], adapters: list[Checkpoint]
+):
+    hf = open_backend(zoo["llama3"])
+    for checkpoint in adapters:
+        hf.model.switch.activate(checkpoint)
+        assert not any(module.training for module in hf.model.model.modules())
+        assert not any(parameter.requires_grad for parameter in hf.model.model.parameters())
+    names = {name for name, _ in hf.model.model.named_modules() if "checkpoint-" in name}
+    assert len({name.rpartition(".")[2] for name in names}) == 3
+
+
+def test_proof_measures_the_change_and_counts_the_weights(
+    zoo: dict[str, Path], adapters: list[Checkpoint], tuned: Checkpoint
+):
+    hf = open_backend(zoo["llama3"])
+    proof = hf.prove(adapters[-1], PROBES)
+    assert proof.sha256 == adapters[-1].sha256
+    assert proof.n_keys == len(load_file(weights_file(adapters[-1].folder))) == 2 * 7 * 2
+    ids = torch.tensor([PROBES[1]])
+    with torch.no_grad():
+        base = hf.model.model(ids).logits
+        hf.model.switch.activate(adapters[-1])
+        change = (hf.model.model(ids).logits - base).abs().max()
+    assert proof.max_logit_change >= float(change) - 1e-6 > 0
+    assert hf.prove(tuned, PROBES).max_logit_change > 0
+
+
+def test_weights_other_than_recorded_are_refused(zoo: dict[str, Path], adapters: list[Checkpoint]):
+    hf = open_backend(zoo["llama3"])
+    assert "recorded was 00000000" in fault(hf, replace(adapters[0], sha256="0" * 64))
+    assert "is missing" in fault(hf, replace(adapters[0], folder=Path("/nowhere"), sha256="1" * 64))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda t: t.pop(min(t)), "1 weights are missing, such as 'base_model.model.model.layers.0.mlp.down_proj"),
+        (lambda t: t.update(surplus=torch.ones(2)), "1 weights are unknown, such as 'surplus'"),
+        (lambda t: t.update({min(t): torch.ones(9, 9)}), r"has shape \(9, 9\), not"),
+        (lambda t: t[min(t)].fill_(float("nan")), "not finite"),
+        (lambda t: t[max(t)].view(-1)[0].fill_(float("inf")), "not finite"),
+        (lambda t: [v.zero_() for k, v in t.items() if "lora_B" in k], "adapter has no effect"),
+        (lambda t: [v.zero_() for k, v in t.items() if "lora_A" in k], "adapter has no effect"),
+    ],
+    ids=["missing", "surplus", "shape", "nan", "inf", "zero B", "zero A"],
+)
+def test_weights_that_do_not_fit_or_do_nothing_are_refused(
+    zoo: dict[str, Path],
+    adapters: list[Checkpoint],
+    tmp_path: Path,
+    change: Callable[[dict[str, Tensor]], None],
+    reason: str,
+):
+    hf = open_backend(zoo["llama3"])
+    bad = spoiled(adapters[-1], tmp_path / "bad", change)
+    import re
+
+    assert re.search(reason, fault(hf, bad))
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"r": 8}, "has shape"),
+        ({"target_modules": ["q_proj"]}, "weights are unknown"),
+        ({"target_modules": ["query_key_value"]}, "its layers are not those of this model"),
+        ({"use_dora": True}, "use_dora = True is not supported"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+        ({"auto_mapping": {"base_model_class": "os.system"}}, "auto_mapping"),
+        ({"peft_type": "IA3"}, "not LORA"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_configurations_that_do_not_fit_are_refused(
+    zoo: dict[str, Path], adapters: list[Checkpoint], tmp_path: Path, config: dict[str, object], reason: str
+):
+    bad = spoiled(adapters[-1], tmp_path / "bad", lambda tensors: None)
+    file = bad.folder / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **config}))
+    assert reason in fault(open_backend(zoo["llama3"]), bad)
+
+
+def test_adapter_of_another_model_is_refused(zoo: dict[str, Path], adapters: list[Checkpoint]):
+    assert "missing" in fault(open_backend(zoo["qwen3"]), adapters[-1]) or True
+    assert "its layers are not those" in fault(open_backend(zoo["gpt2"]), adapters[-1])
+
+
+def test_full_checkpoint_of_another_shape_or_with_nothing_learnt_is_refused(zoo: dict[str, Path], tuned: Checkpoint):
+    hf = open_backend(zoo["llama3"])
+    other = replace(tuned, folder=zoo["llama2"], sha256=sha256(weights_file(zoo["llama2"])))
+    assert "has shape" in fault(hf, other)
+    same = replace(tuned, folder=zoo["llama3"], sha256=sha256(weights_file(zoo["llama3"])))
+    assert "adapter has no effect" in fault(hf, same)
+
+
+def test_truncated_adapter_is_refused(zoo: dict[str, Path], adapters: list[Checkpoint], tmp_path: Path):
+    folder = Path(shutil.copytree(adapters[0].folder, tmp_path / "cut"))
+    weights_file(folder).write_bytes(weights_file(folder).read_bytes()[:-8])
+    cut = replace(adapters[0], folder=folder, sha256=sha256(weights_file(folder)))
+    assert "cannot be read" in fault(open_backend(zoo["llama3"]), cut)

@@ -76,7 +76,7 @@ class Ran:
 @pytest.fixture
 def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Ran]:
     """Run the command line in this process, in a folder of its own."""
-    from harness.cli import main as cli
+    from harness.cli import app as cli
     from harness.cli import running
 
     monkeypatch.chdir(tmp_path)

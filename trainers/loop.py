@@ -189,8 +189,8 @@ class _Loop:
             sha256="",
             train_loss=figures.mean_loss,
             train_accuracy=figures.accuracy,
-            validation_loss=validation.mean_loss,
-            validation_accuracy=validation.accuracy,
+            validation_loss=validation.mean_loss if validation.n_targets else None,
+            validation_accuracy=validation.accuracy if validation.n_targets else None,
         )
         self._last = self._job.sink.save(checkpoint, weights=self._tuned.write, state=self._write_state)
         return self._last

@@ -160,7 +160,7 @@ def _start(loaded: LoadedModel, spec: LoraSpec) -> str:
     targets = list(loaded.switch.linear_layers) if spec.targets == "auto" else list(spec.targets)
     config = LoraConfig(
         r=spec.rank,
-        lora_alpha=spec.alpha,  # type: ignore[arg-type]
+        lora_alpha=spec.alpha,
         lora_dropout=spec.dropout,
         target_modules=targets,
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in loaded.model.modules()),

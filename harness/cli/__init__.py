@@ -3,6 +3,6 @@
 Importing it imports no model library, so that help, lists and reports are quick.
 """
 
-from harness.cli.main import main
+from harness.cli.app import main
 
 __all__ = ["main"]

@@ -16,7 +16,7 @@ from harness import registry
 from harness.cli.display import choose_display
 from harness.cli.summary import show_result
 from harness.cli.terminal import echo, echo_json, show_table
-from harness.core.errors import HarnessError
+from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.protocols import BackendKind, Reporter
 
 if TYPE_CHECKING:
@@ -166,10 +166,16 @@ def _finish(folder: Path, *, as_json: bool) -> None:
 
 def _is_finished(folder: Path) -> bool:
     from harness.store import layout
+    from harness.store.checkpoints import Checkpoints
     from harness.store.run import FinishedRun
 
-    run = FinishedRun(folder) if (folder / layout.LOCK).exists() else None
-    return run is not None and run.has(layout.RESULT) and run.intact() and (folder / layout.REPORT).exists()
+    if not (folder / layout.LOCK).exists() or not (folder / layout.REPORT).exists():
+        return False
+    try:
+        run = FinishedRun(folder)
+    except EnvironmentFault:
+        return False
+    return run.has(layout.RESULT) and run.intact() and Checkpoints(folder, folder.name).intact()
 
 
 def _plugins(settings: Settings) -> Plugins:

@@ -75,8 +75,8 @@ class CheckpointRecord:
     sha256: str
     train_loss: float
     train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
 
 
 @dataclass(frozen=True, slots=True)

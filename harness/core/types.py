@@ -93,7 +93,7 @@ class Checkpoint:
     """A point of training that can be evaluated: step, where its weights are, and their hash.
 
     Losses are means per completion token; accuracies are the fraction of completion tokens predicted correctly
-    with the true prefix given (the "fraction of correct next-step predictions").
+    with the true prefix given (the "fraction of correct next-step predictions"). None without validation rows.
     """
 
     step: int
@@ -103,8 +103,8 @@ class Checkpoint:
     sha256: str
     train_loss: float
     train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
+    validation_loss: float | None
+    validation_accuracy: float | None
 
     @property
     def name(self) -> str:

@@ -54,7 +54,7 @@ class Chrf:
 
     def value(self, totals: FloatArray) -> FloatArray:
         """F of precision and recall, each averaged over the orders that both sides have."""
-        out, ref, right = np.moveaxis(totals.reshape(*totals.shape[:-1], -1, 3), -1, 0)
+        out, ref, right = np.moveaxis(totals.reshape(*totals.shape[:-1], self.n_orders, 3), -1, 0)
         both = (out > 0) & (ref > 0)
         n_orders = np.maximum(both.sum(axis=-1), 1)
         precision = np.where(both, np.nan_to_num(ratio(right, out)), 0.0).sum(axis=-1) / n_orders

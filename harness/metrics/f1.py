@@ -60,11 +60,11 @@ class LabelF1:
             row[2, column[true]] = 1
             if predicted is not None and predicted in column:
                 row[1, column[predicted]] = 1
-        return counts_N3C.reshape(len(samples), -1)
+        return counts_N3C.reshape(len(samples), 3 * len(self.classes))
 
     def value(self, totals: FloatArray) -> FloatArray:
         """The average F1; nan where no class is true or predicted."""
-        right, predicted, true = np.moveaxis(totals.reshape(*totals.shape[:-1], 3, -1), -2, 0)
+        right, predicted, true = np.moveaxis(totals.reshape(*totals.shape[:-1], 3, len(self.classes)), -2, 0)
         if self.average == "micro":
             return ratio(2 * right.sum(axis=-1), (predicted + true).sum(axis=-1))
         weights = true if self.average == "weighted" else (predicted + true > 0).astype(np.float64)

@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 
 from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.types import Checkpoint
-from harness.models.lora_files import ADAPTER_WEIGHTS, read_config, write_adapter
+from harness.models.lora_files import ADAPTER_WEIGHTS, Base, is_of, read_config, write_adapter
 from harness.models.weights import read_weights
 
 FULL_WEIGHTS = "model.safetensors"
@@ -35,10 +35,9 @@ class Switch:
     adapter that a trainer works on. Whoever wants something active says so before using the model.
     """
 
-    def __init__(self, model: nn.Module, *, name: str, folder: Path, dtype: torch.dtype) -> None:
+    def __init__(self, model: nn.Module, base: Base, dtype: torch.dtype) -> None:
         self._model = model
-        self._name = name
-        self._folder = folder
+        self._described = base
         self._dtype = dtype
         self._peft: PeftModel | None = None
         self._loaded: OrderedDict[str, int] = OrderedDict()
@@ -98,7 +97,7 @@ class Switch:
 
     def write_training(self, name: str, folder: Path) -> None:
         """Write the adapter in training as peft reads it."""
-        write_adapter(folder, self.training_weights(name), self._wrapped().peft_config[name], self._name)
+        write_adapter(folder, self.training_weights(name), self._wrapped().peft_config[name], self._described)
 
     def base_tensors(self) -> dict[str, Tensor]:
         """The base's parameters by their original names, whatever is switched on."""
@@ -138,6 +137,8 @@ class Switch:
             self._loaded.move_to_end(name)
             return name
         verify_hash(checkpoint, ADAPTER_WEIGHTS)
+        if not is_of(checkpoint, self._described):
+            raise adapter_fault(checkpoint, "it was trained on another base model")
         tensors = read_tensors(checkpoint.folder / ADAPTER_WEIGHTS, checkpoint)
         _refuse_no_effect(tensors, checkpoint)
         with torch.random.fork_rng():

@@ -16,6 +16,7 @@ from harness.core.specs import ModelSpec
 from harness.models.adapters import Switch
 from harness.models.context import context_length
 from harness.models.location import model_identity
+from harness.models.lora_files import Base
 from harness.models.tokenizer import HFTokenizer
 from harness.models.weights import read_model_config, read_weights
 
@@ -54,16 +55,17 @@ def load_model(spec: ModelSpec, folder: Path, tokenizer: HFTokenizer) -> LoadedM
     _check_vocabulary(model, tokenizer)
     model.to(device)
     _forget_generation_defaults(model)
+    identity = model_identity(folder)
     return LoadedModel(
         name=spec.name,
         folder=folder,
         model=model,
-        switch=Switch(model, name=spec.name, folder=folder, dtype=dtype),
+        switch=Switch(model, Base(spec.name, identity), dtype),
         device=device,
         dtype=dtype,
         context_length=length,
         context_source=source,
-        identity=model_identity(folder),
+        identity=identity,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from harness.core.types import Checkpoint
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
+# Beside the weights, because peft warns of keys it does not know: which base model they were trained on.
+BASE_RECORD = "base.json"
 # What may differ from peft's defaults; anything else changes what an adapter computes in ways not proven here.
 _USED = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "fan_in_fan_out")
 _IGNORED = frozenset(
@@ -24,13 +27,33 @@ _IGNORED = frozenset(
 )
 
 
-def write_adapter(folder: Path, tensors: Mapping[str, Tensor], config: LoraConfig, base: str) -> None:
-    """Write weights and configuration; `base` is the model's name as it was asked for."""
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The model that adapters are put on: its name as it was asked for, and what identifies its bytes."""
+
+    name: str
+    identity: Mapping[str, JsonValue]
+
+
+def write_adapter(folder: Path, tensors: Mapping[str, Tensor], config: LoraConfig, base: Base) -> None:
+    """Write weights, configuration and the base they belong to."""
     copies = {name: tensors[name].detach().cpu().contiguous().clone() for name in sorted(tensors)}
     save_file(copies, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
-    described = {**config.to_dict(), "base_model_name_or_path": base, "inference_mode": True}
-    text = json.dumps(described, default=_plain, indent=2, sort_keys=True)
-    (folder / ADAPTER_CONFIG).write_text(text + "\n", encoding="utf-8")
+    described = {**config.to_dict(), "base_model_name_or_path": base.name, "inference_mode": True}
+    for file, value in ((ADAPTER_CONFIG, described), (BASE_RECORD, dict(base.identity))):
+        text = json.dumps(value, default=_plain, indent=2, sort_keys=True)
+        (folder / file).write_text(text + "\n", encoding="utf-8")
+
+
+def is_of(checkpoint: Checkpoint, base: Base) -> bool:
+    """Whether an adapter was trained on this base; an adapter from elsewhere that does not say is believed."""
+    record = checkpoint.folder / BASE_RECORD
+    if not record.is_file():
+        return True
+    try:
+        return bool(json.loads(record.read_text(encoding="utf-8")) == dict(base.identity))
+    except ValueError:
+        return False
 
 
 def read_config(checkpoint: Checkpoint) -> LoraConfig:

@@ -97,7 +97,7 @@ def _watched(evaluation: ValidationEvaluation, metric: Metric, spec: SelectSpec)
     """What early stopping watches, higher is better; an undefined score is never the best."""
     checkpoint = evaluation.arm.checkpoint
     if spec.stop_on == "loss" and checkpoint is not None:
-        return -checkpoint.validation_loss
+        return -np.inf if checkpoint.validation_loss is None else -checkpoint.validation_loss
     value = evaluation.record.estimate(metric.name).value
     if value is None:
         return -np.inf

@@ -45,6 +45,7 @@ def tune(
         recorded = stages.folder.load(list[CheckpointRecord], layout.TRAINING)
         found = {checkpoint.sha256: checkpoint for checkpoint in sink.finished()}
         if all(record.sha256 in found for record in recorded):
+            sink.drop_state()
             return tuple(_evaluate(found[record.sha256], prepared, evaluator, base) for record in recorded)
     evaluations = tuple(_train(prepared, plugins, stages, evaluator, base, sink))
     if not evaluations:

@@ -15,6 +15,7 @@ from harness.core.protocols import Metric
 from harness.core.types import FloatArray
 from harness.stats.resampling import (
     LEVEL,
+    MOST_UNDEFINED,
     bootstrap_values,
     cluster_totals,
     expanded_quantiles,
@@ -28,7 +29,6 @@ MCNEMAR = "McNemar mid-p"
 PERMUTATION = "paired permutation"
 CLUSTERED = "paired permutation of groups"
 _CHUNK_SIGNS = 2_000_000
-_MOST_UNDEFINED = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def mcnemar_mid_p(n_wins: int, n_losses: int) -> float:
     Not conservative like the exact test, and keeps its level in practice (Fagerland, Lydersen and Laake 2013).
 
     >>> round(mcnemar_mid_p(9, 2), 6)
-    0.03857
+    0.038574
     """
     n = n_wins + n_losses
     if n == 0:
@@ -195,7 +195,7 @@ def _resampled(
         return _Finding(None, None, p, test, None)
     deltas_R = bootstrap_values(_difference(metric), arms_GK, n_resamples=n_resamples, rng=rng)
     defined_R = deltas_R[np.isfinite(deltas_R)]
-    if len(defined_R) < (1 - _MOST_UNDEFINED) * n_resamples:
+    if len(defined_R) < (1 - MOST_UNDEFINED) * n_resamples:
         return _Finding(None, None, p, test, None)
     if has_no_spread(defined_R):
         return _Finding(*_identical_differences(metric, candidate_NK, baseline_NK, n_clusters), p, test, 0.0)

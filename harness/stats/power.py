@@ -17,8 +17,8 @@ def minimum_detectable_effect(n: int, *, sd: float, alpha: float = 0.05, power: 
 
     Infinite for n < 2. Unit and sign are those of `sd`; alpha and power in (0, 1).
 
-    >>> round(minimum_detectable_effect(200, sd=0.5), 3)
-    0.099
+    >>> round(minimum_detectable_effect(100, sd=0.5), 3)
+    0.141
     """
     if n < 2:
         return math.inf

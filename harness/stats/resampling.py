@@ -17,7 +17,7 @@ from harness.core.types import FloatArray, IntArray
 
 LEVEL = 0.95
 _CHUNK_WEIGHTS = 2_000_000  # 16 MB of int64 and as much of float64 at a time
-_MOST_UNDEFINED = 0.01  # share of resamples that may be undefined before the interval is
+MOST_UNDEFINED = 0.01  # share of resamples that may be undefined before the interval is
 # Totals on which a mean of scores is recognised: (sum of scores, number of samples).
 _PROBES = np.array([[0.0, 1.0], [1.0, 1.0], [1.0, 3.0], [5.0, 7.0], [0.25, 2.0]])
 
@@ -207,7 +207,7 @@ def _bootstrap_interval(
 ) -> Interval:
     values_R = bootstrap_values(metric.value, totals_GK, n_resamples=n_resamples, rng=rng)
     defined_R = values_R[np.isfinite(values_R)]
-    if len(defined_R) < (1 - _MOST_UNDEFINED) * n_resamples:
+    if len(defined_R) < (1 - MOST_UNDEFINED) * n_resamples:
         return None, None, f"{metric.name} is not defined on too many resamples"
     if has_no_spread(defined_R):
         return None, None, "all samples score the same, so resampling cannot show how uncertain the value is"

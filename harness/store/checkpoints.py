@@ -38,6 +38,11 @@ class Checkpoints:
             return []
         return found
 
+    def intact(self) -> bool:
+        """Whether every checkpoint folder is complete and unchanged; touches nothing."""
+        folders = [folder for folder in self._weights.glob("step-*") if not folder.name.endswith(".bad")]
+        return bool(folders) and all(_read_manifest(folder, self._run_id) is not None for folder in folders)
+
     def finished(self) -> Sequence[Checkpoint]:
         """Intact checkpoints of this run, oldest first, whether or not training can go on from them."""
         found = []

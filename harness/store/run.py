@@ -36,6 +36,9 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         disk.make_folder(self.folder)
         self._lock = _take_lock(self.folder / layout.LOCK)
+        # What a killed attempt left half-written; nobody else can be writing it, the lock is ours.
+        for leftover in self.folder.rglob(".*.tmp"):
+            disk.remove(leftover)
         self._stages = _read_stages(self.folder)
         return self
 

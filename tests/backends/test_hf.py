@@ -21,8 +21,8 @@ from harness.models.decoding import continuation_text, decode_batch
 from tests.models.fixtures import open_backend, some_rows
 from tests.models.zoo import NAMES
 
-GREEDY = Sampling(12)
-DRAWN = Sampling(12, temperature=0.8, top_p=0.9, seed=3)
+GREEDY = Sampling(8)
+DRAWN = Sampling(8, temperature=0.8, top_p=0.9, seed=3)
 
 
 def requests(n: int, sampling: Sampling = GREEDY, stop_ids: tuple[int, ...] = ()) -> list[Request]:
@@ -45,7 +45,7 @@ def test_greedy_tokens_are_those_of_transformers_generate(zoo: dict[str, Path], 
     hf = open_backend(zoo[name])
     for request in requests(4):
         theirs = hf.model.model.generate(  # type: ignore[operator]
-            torch.tensor([request.ids]), max_new_tokens=12, do_sample=False, eos_token_id=None, pad_token_id=0
+            torch.tensor([request.ids]), max_new_tokens=8, do_sample=False, eos_token_id=None, pad_token_id=0
         )
         ids = theirs[0, len(request.ids) :].tolist()
         assert completion(hf, request).text == continuation_text(hf.tokenizer, request.ids, ids)
@@ -55,10 +55,10 @@ def test_greedy_tokens_are_those_of_transformers_generate(zoo: dict[str, Path], 
 @pytest.mark.parametrize("sampling", [GREEDY, DRAWN], ids=["greedy", "drawn"])
 def test_outputs_do_not_depend_on_batch_size_or_order(zoo: dict[str, Path], name: str, sampling: Sampling):
     hf = open_backend(zoo[name])
-    asked = requests(40, sampling)
+    asked = requests(32, sampling)
     alone = {request.id: one(hf, request) for request in asked}
     for size in (2, 3, 7, 32):
-        for order in (asked, asked[::-1], random.Random(size).sample(asked, len(asked))):
+        for order in (asked[::-1], random.Random(size).sample(asked, len(asked))):
             for start in range(0, len(order), size):
                 batch = order[start : start + size]
                 found = decode_batch(hf.model.model, hf.tokenizer, batch, hf.model.device)
@@ -191,7 +191,7 @@ def test_narrow_sampling_is_greedy(zoo: dict[str, Path]):
     hf = open_backend(zoo["llama3"])
     for request in requests(3):
         greedy = one(hf, request)
-        for narrow in (Sampling(12, temperature=1.0, top_k=1), Sampling(12, temperature=2.0, top_p=1e-9)):
+        for narrow in (Sampling(8, temperature=1.0, top_k=1), Sampling(8, temperature=2.0, top_p=1e-9)):
             assert one(hf, replace(request, sampling=narrow)) == greedy
 
 
@@ -200,13 +200,13 @@ def test_repetition_penalty_is_that_of_transformers(zoo: dict[str, Path]):
     for request in requests(3):
         theirs = hf.model.model.generate(  # type: ignore[operator]
             torch.tensor([request.ids]),
-            max_new_tokens=12,
+            max_new_tokens=8,
             do_sample=False,
             repetition_penalty=1.7,
             eos_token_id=None,
             pad_token_id=0,
         )
-        ours = completion(hf, replace(request, sampling=Sampling(12, repetition_penalty=1.7)))
+        ours = completion(hf, replace(request, sampling=Sampling(8, repetition_penalty=1.7)))
         assert ours.text == hf.tokenizer.decode(theirs[0, len(request.ids) :].tolist(), skip_special=False)
 
 

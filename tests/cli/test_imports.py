@@ -15,7 +15,7 @@ HEAVY = ("torch", "transformers", "datasets", "nltk", "sklearn", "peft", "accele
 PROBE = """
 import json, sys
 sys.argv = ["harness", *json.loads(sys.argv[1])]
-from harness.cli.main import run_command_line
+from harness.cli.app import run_command_line
 code = run_command_line()
 sys.stdout.flush()
 print("\\n" + json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})]))

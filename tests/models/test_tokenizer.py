@@ -130,8 +130,10 @@ def test_given_template_stands_in_and_is_part_of_the_hash(zoo: dict[str, Path], 
 def test_hash_covers_vocabulary_template_and_thinking_and_nothing_else(zoo: dict[str, Path], tmp_path: Path):
     copied = Path(shutil.copytree(zoo["qwen3"], tmp_path / "copy"))
     assert load_tokenizer(copied, None, thinking=False).sha256 == load(zoo, "qwen3").sha256
+    # Gemma and Gemma 2 share a tokenizer.
+    assert load(zoo, "gemma").sha256 == load(zoo, "gemma2").sha256
     hashes = {load(zoo, name, thinking=thinking).sha256 for name in NAMES for thinking in (False, True)}
-    assert len(hashes) == 2 * len(NAMES)
+    assert len(hashes) == 2 * (len(NAMES) - 1)
 
 
 def test_data_in_messages_is_never_read_as_a_template(zoo: dict[str, Path]):
@@ -211,4 +213,6 @@ _CACHE: dict[str, HFTokenizer] = {}
 
 def load_cached(zoo: dict[str, Path], name: str) -> HFTokenizer:
     """hypothesis calls its test often."""
-    return _CACHE.setdefault(name, load(zoo, name)) if name not in _CACHE else _CACHE[name]
+    if name not in _CACHE:
+        _CACHE[name] = load(zoo, name)
+    return _CACHE[name]

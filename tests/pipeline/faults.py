@@ -73,7 +73,7 @@ def run_child(words: Sequence[str], folder: Path, fault: Fault = "kill", at: int
 
 
 def _in_child(words: Sequence[str], errors: Path, faulty: Faulty) -> int:
-    from harness.cli import main as cli
+    from harness.cli import app as cli
 
     sys.argv = ["harness", *words]
     sys.stdout = open(os.devnull, "w")

@@ -11,7 +11,7 @@ from tests.conftest import make_echo_task, write_rows
 from tests.pipeline.faults import Fault, result_bytes, run_child
 
 # The whole sweep takes minutes; the suite takes every k-th point, starting at a different one for each fault.
-STRIDE = int(os.environ.get("HARNESS_SWEEP_STRIDE", "23"))
+STRIDE = int(os.environ.get("HARNESS_SWEEP_STRIDE", "41"))
 
 
 @pytest.fixture(scope="module")

@@ -196,15 +196,16 @@ def test_four_rows_are_learnt_by_heart_and_the_completion_stops(zoo: dict[str, P
         reply = (*backend.tokenizer.encode(f" {answer}", special=False), eos)
         rows.append(TokenRow(answer, ask + reply, (False,) * len(ask) + (True,) * len(reply)))
     spec = LORA.model_copy(
-        update={"epochs": 80, "lr": 3e-2, "dropout": 0.0, "rank": 8, "alpha": 16, "checkpoint_every": 80}
+        update={"epochs": 80, "lr": 1e-2, "dropout": 0.0, "rank": 8, "alpha": 16, "checkpoint_every": 20}
     )
-    *_, last = train(backend, FolderSink(tmp_path), spec, rows)
+    first, *_, last = train(backend, FolderSink(tmp_path), spec, rows)
     asked = [Request(row.id, row.ids[: -row.n_targets], Sampling(20), (eos,), last) for row in rows]
     for answer, completion in backend.generate(asked):
         assert completion.text == f" {answer}"  # type: ignore[union-attr]
         assert completion.finish_reason == "stop"  # type: ignore[union-attr]
-    assert last.train_loss < 0.1
     assert last.train_accuracy == 1.0
+    # Not near 0: the random output layer, which stays as it is, cannot be more certain.
+    assert last.train_loss < first.train_loss / 2
 
 
 def test_figures_are_means_over_completion_tokens(zoo: dict[str, Path], tmp_path: Path):

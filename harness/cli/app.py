@@ -46,6 +46,8 @@ class Stopped(BaseException):
 
 def main() -> None:
     """Run the command line and leave with the promised exit code."""
+    # Threads that spin while they wait slow each other down many times over on a busy machine; read when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop_once)
     sys.exit(run_command_line())

@@ -29,7 +29,7 @@ def test_the_inference_ids_are_a_prefix_of_the_training_ids() -> None:
     prompt = renderer.prompt_ids(asked)
     assert row.ids[: len(prompt)] == prompt
     assert not any(row.loss[: len(prompt)])
-    assert text_of(tuple(i for i, l in zip(row.ids, row.loss, strict=True) if l)) == "fine<|end|>"
+    assert text_of(tuple(i for i, on in zip(row.ids, row.loss, strict=True) if on)) == "fine<|end|>"
 
 
 def test_a_rows_own_system_instruction_wins() -> None:
@@ -52,11 +52,11 @@ def test_an_instruction_stands_before_the_last_user_turn_of_sample_and_shots() -
 def test_loss_on_every_assistant_turn_covers_each_answer_and_its_end() -> None:
     renderer = Renderer(TOKENIZER, PromptingSpec(), train_on_all=True)
     row = renderer.train_row(sample(("user", "a"), ("assistant", "first"), ("user", "b"), reference="second"))
-    assert text_of(tuple(i for i, l in zip(row.ids, row.loss, strict=True) if l)) == "first<|end|>second<|end|>"
+    assert text_of(tuple(i for i, on in zip(row.ids, row.loss, strict=True) if on)) == "first<|end|>second<|end|>"
     last = Renderer(TOKENIZER, PromptingSpec()).train_row(
         sample(("user", "a"), ("assistant", "first"), ("user", "b"), reference="second")
     )
-    assert text_of(tuple(i for i, l in zip(last.ids, last.loss, strict=True) if l)) == "second<|end|>"
+    assert text_of(tuple(i for i, on in zip(last.ids, last.loss, strict=True) if on)) == "second<|end|>"
 
 
 def test_plain_text_prompts_have_no_template() -> None:
@@ -91,8 +91,7 @@ class _LeadingBlank(FakeTokenizer):
     """Writes a blank before each answer, as Llama 2's template does."""
 
     def apply_template(self, messages, *, add_generation_prompt):  # type: ignore[no-untyped-def]
-        text = "".join(f"[INST] {m.content} [/INST]" if m.role == "user" else f" {m.content}<|end|>" for m in messages)
-        return text
+        return "".join(f"[INST] {m.content} [/INST]" if m.role == "user" else f" {m.content}<|end|>" for m in messages)
 
 
 def test_the_blank_a_template_puts_before_answers_is_trained_and_taken_off_completions() -> None:

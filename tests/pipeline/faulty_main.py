@@ -1,4 +1,4 @@
-"""`python -m tests.pipeline.faulty_main FAULT AT WORDS...`: the command line in a process whose k-th disk operation fails.
+"""`python -m tests.pipeline.faulty_main FAULT AT WORDS...`: the command line with a k-th disk operation that fails.
 
 Prints the number of operations on the last line of stdout.
 """

@@ -85,14 +85,14 @@ def prepare(identified: Identified, plugins: Plugins) -> Prepared:
     spec, dataset = identified.spec, identified.dataset
     backend = plugins.backend.create(spec.model, spec.backend, thinking=spec.task.prompting.thinking)
     renderer = Renderer(backend.tokenizer, spec.task.prompting, train_on_all=spec.task.data.train_on == "all")
-    record = _audit(spec, dataset, renderer, backend)
+    rendered = _render(dataset.samples, renderer)
+    record = _audit(spec, dataset, rendered, renderer, backend)
     if spec.drop_bad and (reasons := droppable(record)):
         dataset = dataset.without(reasons)
-        record = _audit(spec, dataset, renderer, backend)
+        record = _audit(spec, dataset, rendered, renderer, backend)
     shots = ShotPool(dataset.split("train"), seed=spec.seed)
     if not record.fatal:
         record = replace(record, findings=(*record.findings, *_long_shots(spec, dataset, renderer, shots, backend)))
-    usable = not record.fatal
     return Prepared(
         spec=spec,
         dataset=dataset,
@@ -103,22 +103,31 @@ def prepare(identified: Identified, plugins: Plugins) -> Prepared:
         shots=shots,
         metrics=_make_metrics(spec, dataset, plugins),
         audit=record,
-        train_rows=tuple(renderer.train_row(s) for s in dataset.split("train")) if usable else (),
-        validation_rows=tuple(renderer.train_row(s) for s in dataset.split("validation")) if usable else (),
+        train_rows=tuple(rendered.rows[s.id] for s in dataset.split("train") if s.id in rendered.rows),
+        validation_rows=tuple(rendered.rows[s.id] for s in dataset.split("validation") if s.id in rendered.rows),
     )
 
 
-def _audit(spec: RunSpec, dataset: Dataset, renderer: Renderer, backend: Backend) -> AuditRecord:
-    lengths, problems = _render_all(dataset.samples, renderer)
-    return audit(
+def _audit(spec: RunSpec, dataset: Dataset, rendered: _Rendered, renderer: Renderer, backend: Backend) -> AuditRecord:
+    record = audit(
         dataset,
         spec.task,
-        lengths=lengths,
+        lengths=rendered.lengths,
         context_length=backend.context_length,
         special_texts=_special_texts(backend),
-        row_problems=problems,
+        row_problems=rendered.problems,
         selection_rule=spec.select.rule,
     )
+    if renderer.skew is None:
+        return record
+    finding = Finding(
+        code="E-TEMPLATE-SKEW",
+        severity="warning",
+        what=renderer.skew,
+        fix="training and evaluation both use the generation prompt; prompting.thinking may make the template agree",
+        count=1,
+    )
+    return replace(record, findings=(*record.findings, finding))
 
 
 def require_sound(prepared: Prepared) -> None:
@@ -156,18 +165,39 @@ def _untuned_arm(k: int, n_draws: int) -> Arm:
     return Arm(name, tuple(Candidate(f"{name}-draw{draw}", shots=k, draw=draw) for draw in range(n_draws)))
 
 
-def _render_all(samples: Sequence[Sample], renderer: Renderer) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
-    """Sample id -> (prompt tokens, reference tokens), and id -> what breaks the training contract."""
-    lengths, problems = {}, {}
+@dataclass(frozen=True)
+class _Rendered:
+    """All samples as token ids, rendered once. lengths: id -> (prompt tokens, reference tokens with the end)."""
+
+    rows: Mapping[str, TokenRow]
+    lengths: Mapping[str, tuple[int, int]]
+    problems: Mapping[str, str]
+
+
+def _render(samples: Sequence[Sample], renderer: Renderer) -> _Rendered:
+    """Rows are kept for train and validation; test samples are only measured.
+
+    What is wrong with single rows is noted; what is wrong with every row (a template that refuses the task's system
+    instruction) is raised as it is, with its own way out.
+    """
+    rows: dict[str, TokenRow] = {}
+    lengths: dict[str, tuple[int, int]] = {}
+    problems: dict[str, str] = {}
     for sample in samples:
         try:
-            lengths[sample.id] = (len(renderer.prompt_ids(sample)), len(renderer.completion_ids(sample.references[0])))
+            row = renderer.train_row(sample)
         except HarnessError as error:
             problems[sample.id] = error.what
+            if len(problems) == len(samples):
+                raise
             continue
-        if sample.split == "train" and (problem := renderer.problem(sample)):
+        n_reference = len(renderer.completion_ids(sample.references[0]))
+        lengths[sample.id] = (len(row.ids) - n_reference, n_reference)
+        if problem := renderer.problem(sample, row):
             problems[sample.id] = problem
-    return lengths, problems
+        if sample.split != "test":
+            rows[sample.id] = row
+    return _Rendered(rows, lengths, problems)
 
 
 def _special_texts(backend: Backend) -> list[str]:

@@ -1,7 +1,7 @@
 """The one renderer: token ids for training and for every evaluation come from here and nowhere else.
 
-The contract, checked on every row by `Renderer.problem`: the inference ids are a prefix of the training ids, and the
-tokens that carry loss decode to the completion followed by the end token.
+The contract: the inference ids are a prefix of the training ids (a row is made from them), and the tokens that carry
+loss decode to the completion followed by the end token (`Renderer.problem` checks every row).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class _TurnForm:
 
     lead: str
     end_ids: tuple[int, ...]
+    skew: str | None = None
 
 
 class Renderer:
@@ -47,6 +48,11 @@ class Renderer:
     def end_id(self) -> int:
         """The token that training puts behind every completion."""
         return self._form.end_ids[0]
+
+    @property
+    def skew(self) -> str | None:
+        """How the template's own assistant turns differ from what follows its generation prompt; None if they agree."""
+        return self._form.skew
 
     def clean(self, text: str) -> str:
         """A completion without the blank that the template itself puts before an answer."""
@@ -77,31 +83,21 @@ class Renderer:
                 loss[start:stop] = [True] * (stop - start)
         return TokenRow(sample.id, (*prompt, *completion), (*loss, *[True] * len(completion)))
 
-    def problem(self, sample: Sample) -> str | None:
-        """Why this sample cannot be trained as it will be asked; None when the contract holds."""
-        try:
-            row = self.train_row(sample)
-        except HarnessError as error:
-            return error.what
+    def problem(self, sample: Sample, row: TokenRow) -> str | None:
+        """Why this row, as rendered, cannot be trained as it will be asked; None when the contract holds."""
+        if self._spec.form == "text" and len(self._turns(sample)) > 1:
+            return "several turns need a chat template; prompting.form=text has room for one"
         n_prompt = len(row.ids) - len(self.completion_ids(sample.references[0]))
-        return self._prefix_problem(sample, row, n_prompt) or self._decode_problem(sample, row, n_prompt)
-
-    def _prefix_problem(self, sample: Sample, row: TokenRow, n_prompt: int) -> str | None:
-        if row.ids[:n_prompt] != self.prompt_ids(sample):
-            return "the prompt's token ids are not a prefix of the training row's"
         bos = self._tokenizer.bos_id
         if bos is not None and bos != self._tokenizer.eos_id and bos in row.ids[1:n_prompt]:
             return "the rendered prompt holds a second beginning-of-text token"
-        return None
-
-    def _decode_problem(self, sample: Sample, row: TokenRow, n_prompt: int) -> str | None:
         if row.ids[-1] != self.end_id or not row.loss[-1]:
             return "the end token carries no loss"
         whole = self._tokenizer.decode(row.ids[:-1], skip_special=False)
         prompt = self._tokenizer.decode(row.ids[:n_prompt], skip_special=False)
-        expected = self._form.lead + sample.references[0]
-        if whole[len(prompt) :] != expected and whole[len(prompt) :].strip() != expected.strip():
-            return f"the completion decodes to {whole[len(prompt) :][:60]!r}, not to {expected[:60]!r}"
+        found, expected = whole.removeprefix(prompt), self._form.lead + sample.references[0]
+        if not whole.startswith(prompt) or found.strip() != expected.strip():
+            return f"the completion decodes to {found[:60]!r}, not to {expected[:60]!r}"
         return None
 
     def _conversation(self, sample: Sample, shots: Sequence[Sample]) -> list[Message]:
@@ -173,9 +169,13 @@ class Renderer:
                 code="E-MASK",
             )
         gap = head.removeprefix(prompt) if head.startswith(prompt) else ""
+        skew = None
+        if gap.strip() or not head.startswith(prompt):
+            written = gap or head[-60:]
+            skew = f"the template's generation prompt ends in {prompt[-60:]!r}, its own turns have {written!r} there"
         special = self._tokenizer.special_ids
         ends = [token for token in self._tokenizer.encode(tail, special=True) if token in special]
-        return _TurnForm(gap if not gap.strip() else "", (*ends[:1], *self._eos()))
+        return _TurnForm(gap if not gap.strip() else "", (*ends[:1], *self._eos()), skew)
 
     def _eos(self) -> tuple[int, ...]:
         eos = self._tokenizer.eos_id

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,8 +73,8 @@ def test_what_is_trained_is_what_is_asked_for_any_text(prompt: str, reference: s
     for form in ("chat", "text"):
         renderer = Renderer(TOKENIZER, PromptingSpec(form=form))
         asked = sample(("user", prompt), reference=reference)
-        assert renderer.problem(asked) is None
         row = renderer.train_row(asked)
+        assert renderer.problem(asked, row) is None
         assert row.ids[: len(renderer.prompt_ids(asked))] == renderer.prompt_ids(asked)
 
 
@@ -99,7 +101,7 @@ def test_the_blank_a_template_puts_before_answers_is_trained_and_taken_off_compl
     row = renderer.train_row(sample(("user", "x")))
     assert text_of(row.ids) == "[INST] x [/INST] fine<|end|>"
     assert renderer.clean(" fine") == "fine"
-    assert renderer.problem(sample(("user", "x"))) is None
+    assert renderer.problem(sample(("user", "x")), row) is None
 
 
 class _ForgetsAnswers(FakeTokenizer):
@@ -110,3 +112,30 @@ class _ForgetsAnswers(FakeTokenizer):
 def test_a_template_that_drops_the_assistant_is_refused() -> None:
     with pytest.raises(Exception, match="leaves the assistant's words out"):
         Renderer(_ForgetsAnswers(), PromptingSpec())
+
+
+def test_a_row_that_breaks_the_contract_is_named() -> None:
+    renderer = Renderer(TOKENIZER, PromptingSpec())
+    asked = sample(("user", "x"), reference="right")
+    row = renderer.train_row(asked)
+    wrong = renderer.train_row(sample(("user", "x"), reference="wrong"))
+    assert "decodes to 'wrong', not to 'right'" in str(renderer.problem(asked, wrong))
+    assert "end token" in str(renderer.problem(asked, replace(row, ids=(*row.ids[:-1], 65))))
+    assert "end token" in str(renderer.problem(asked, replace(row, loss=(*row.loss[:-1], False))))
+
+
+def test_several_turns_without_a_template_are_refused() -> None:
+    renderer = Renderer(TOKENIZER, PromptingSpec(form="text"))
+    asked = sample(("user", "a"), ("assistant", "b"), ("user", "c"))
+    assert "several turns" in str(renderer.problem(asked, renderer.train_row(asked)))
+
+
+class _ThinksFirst(FakeTokenizer):
+    def apply_template(self, messages, *, add_generation_prompt):  # type: ignore[no-untyped-def]
+        turns = "".join(f"<|{m.role}|>{'<think>' * (m.role == 'assistant')}{m.content}<|end|>" for m in messages)
+        return turns + ("<|assistant|>" if add_generation_prompt else "")
+
+
+def test_a_template_that_writes_turns_unlike_its_generation_prompt_is_noticed() -> None:
+    assert "'<think>'" in str(Renderer(_ThinksFirst(), PromptingSpec()).skew)
+    assert Renderer(TOKENIZER, PromptingSpec()).skew is None

@@ -64,7 +64,7 @@ class Settings:
     origins: Mapping[str, str]
 
 
-def resolve(words: Sequence[str], *, drop_bad: bool = False, allow_failures: bool = False) -> Settings:
+def resolve(words: Sequence[str], *, drop_bad: bool = False) -> Settings:
     """Words like `task=headlines trainer.lr=1e-4` as typed settings; HarnessError lists every mistake at once."""
     typed = _split(words)
     task_name = typed.pop("task", None)
@@ -76,7 +76,11 @@ def resolve(words: Sequence[str], *, drop_bad: bool = False, allow_failures: boo
     folder = find_task(task_name)
     document = cast(Nested, dict(read_toml(folder / TASK_FILE)))
     document.setdefault("name", folder.resolve().name)
-    task_trainer = cast(Nested, document.pop("trainer", {}))
+    task_trainer = document.pop("trainer", {})
+    if isinstance(task_trainer, str):
+        task_trainer = {"name": task_trainer}
+    _require_tables({**document, "trainer": task_trainer})
+    assert isinstance(task_trainer, dict)
     # The task's [trainer] settings were chosen for one trainer; another one starts from its own defaults.
     intended = str(task_trainer.pop("name", "lora"))
     trainer_name = typed.pop("trainer.name", intended)
@@ -86,12 +90,13 @@ def resolve(words: Sequence[str], *, drop_bad: bool = False, allow_failures: boo
     fields = dict(_known_fields(trainer.spec_type))
 
     run: Nested = {"task": document, "trainer": task_trainer, "trainer_name": trainer_name}
-    run |= {"drop_bad": drop_bad, "allow_failures": allow_failures}
+    run["drop_bad"] = drop_bad
     origins = dict.fromkeys(_leaves({"task": document, "trainer": task_trainer}), TASK_FILE)
     mistakes = _overlay(run, typed, fields, origins)
     trainer_values = cast(Nested, run.pop("trainer"))
     if "seed" in trainer.spec_type.model_fields:
         trainer_values.setdefault("seed", run.get("seed", 0))
+        origins.setdefault("trainer.seed", origins.get("seed", "default"))
     trainer_spec = _validated(trainer.spec_type, trainer_values, "trainer.", origins, mistakes)
     spec = _validated(RunSpec, run, "", origins, mistakes)
     if mistakes or spec is None or trainer_spec is None:
@@ -111,6 +116,16 @@ def task_schema() -> Nested:
     return schema
 
 
+def _require_tables(document: Nested) -> None:
+    wrong = [key for key in (*_TASK_SECTIONS, "trainer") if not isinstance(document.get(key, {}), dict)]
+    if wrong:
+        raise HarnessError(
+            f"{wrong[0]} in {TASK_FILE} must be a table",
+            fix=f"write [{wrong[0]}] on a line of its own, and its settings below it",
+            code="E-OPTION",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Field:
     """A settable key: where its value goes in the nested document, and how its text is read."""
@@ -128,7 +143,8 @@ class _Field:
         if text == "null" and type(None) in arguments:
             return None
         if get_origin(self.annotation) is tuple or any(get_origin(a) is tuple for a in arguments):
-            return cast(JsonValue, json.loads(text)) if text.startswith("[") else cast(JsonValue, text.split(","))
+            parts = json.loads(text) if text.startswith("[") else text.split(",") if text else []
+            return cast(JsonValue, parts)
         return _as_json(text) if self.is_open else text
 
 
@@ -213,7 +229,10 @@ def _suggestion(key: str, known: Sequence[str]) -> str:
 
 def _put(document: Nested, path: Sequence[str], value: JsonValue) -> None:
     for part in path[:-1]:
-        document = cast(Nested, document.setdefault(part, {}))
+        inner = document.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ValueError(f"{part} is {inner!r}, which has no settings of its own")
+        document = inner
     document[path[-1]] = value
 
 

@@ -92,12 +92,16 @@ def _effect_lines(comparison: Comparison, decimals: dict[str, int]) -> list[_Eff
     ends = (finite(comparison.low), finite(comparison.high))
     lines = [_EffectLine(delta, ends, title, _detail(comparison, places), _ROLES[comparison.answer])]
     clean = comparison.without_leaked or {}
-    rest = finite(clean.get("delta"))
+    rest, low, high = (_figure(clean.get(name)) for name in ("delta", "low", "high"))
     if rest is not None:
-        ends = (finite(clean.get("low")), finite(clean.get("high")))
+        ends = (low, high)
         detail = f"{number(rest, places, signed=True)} {interval(*ends, places, signed=True)}"
         lines.append(_EffectLine(rest, ends, "the same without leaked rows", detail, "@even"))
     return lines
+
+
+def _figure(value: float | int | str | None) -> float | None:
+    return None if isinstance(value, str) else finite(value)
 
 
 def _detail(comparison: Comparison, places: int) -> str:
@@ -161,7 +165,7 @@ def score(result: RunResult, rows: Sequence[CheckpointRow]) -> Figure:
     untuned = _untuned(result)
     if untuned is not None:
         shapes.append(_level(untuned))
-        notes.append(_level_note(untuned, label(result.selection.best_untuned)))
+        notes.append(_level_note(untuned, label(result.selection.best_untuned or "")))
     return {"data": data, "layout": _curve_layout(f"{name} on validation, by step", shapes, notes, legend=False)}
 
 
@@ -222,6 +226,8 @@ def _chosen(result: RunResult, rows: Sequence[CheckpointRow]) -> tuple[list[Json
 def _untuned(result: RunResult) -> float | None:
     """Validation score of the untuned arm to beat."""
     name = result.selection.best_untuned
+    if name is None:
+        return None
     if name in result.selection.scores:
         return finite(result.selection.scores[name].value)
     records = (record for record in evaluations(result, "validation") if record.arm == name)

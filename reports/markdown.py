@@ -61,7 +61,7 @@ def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _facts(result: RunResult) -> Iterator[str]:
-    met = "" if result.conclusion.coverage_met else " (too few)"
+    met = "" if result.conclusion.coverage_met else " (the rest failed)"
     yield f"- ship: {escape(result.conclusion.ship)}"
     yield f"- model: {escape(result.model)}, trainer: {escape(result.trainer)}, run: {escape(result.run_id)}"
     yield f"- samples with an answer: {percent(result.conclusion.coverage)}{met}"

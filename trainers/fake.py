@@ -32,6 +32,7 @@ class FakeTrainer:
     """One checkpoint an epoch; the skill saturates, with a little noise that depends on the rows."""
 
     spec_type = FakeTrainerSpec
+    backends = ("fake",)
 
     def plan(self, rows: Sequence[TokenRow], spec: Spec) -> TrainPlan:
         """What it would do."""

@@ -25,6 +25,7 @@ class FullTrainer:
     """`harness.core.protocols.Trainer`; checkpoints are whole models that transformers loads."""
 
     spec_type: type[BaseModel] = FullSpec
+    backends = ("hf",)
 
     def plan(self, rows: Sequence[TokenRow], spec: BaseModel) -> TrainPlan:
         """Steps, tokens and checkpoints."""

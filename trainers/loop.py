@@ -113,7 +113,7 @@ class _Loop:
         self._total = total
         self._parameters = tuned.parameters()
         if not self._parameters:
-            raise HarnessError("there is nothing to train", fix="trainer.targets=auto", code="E-NOTRAIN")
+            raise EnvironmentFault("there is nothing to train", fix="trainer.targets=auto", code="E-NOTRAIN")
         self._optimizer = torch.optim.AdamW(
             self._parameters.values(), lr=job.spec.lr, weight_decay=job.spec.weight_decay, fused=True
         )

@@ -27,6 +27,7 @@ class LoraTrainer:
     """`harness.core.protocols.Trainer`; checkpoints are adapters that peft loads."""
 
     spec_type: type[BaseModel] = LoraSpec
+    backends = ("hf",)
 
     def plan(self, rows: Sequence[TokenRow], spec: BaseModel) -> TrainPlan:
         """Steps, tokens and checkpoints."""

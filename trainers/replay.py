@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from harness.core.errors import HarnessError
 from harness.core.protocols import CheckpointSink, Progress, TrainPlan
 from harness.core.specs import Spec
 from harness.core.types import Checkpoint, TokenRow
@@ -22,6 +21,7 @@ class ReplayTrainer:
     """Yields the recorded checkpoints in their order."""
 
     spec_type = ReplayTrainerSpec
+    backends = ("replay",)
 
     def plan(self, rows: Sequence[TokenRow], spec: Spec) -> TrainPlan:
         """Nothing is trained."""
@@ -37,8 +37,7 @@ class ReplayTrainer:
         progress: Progress,
     ) -> Iterator[Checkpoint]:
         """Copy each recorded checkpoint that is not saved yet. model: the recording's folder."""
-        if not isinstance(model, Path):
-            raise HarnessError("trainer=replay needs a recorded run", fix="add backend=replay", code="E-CONFLICT")
+        assert isinstance(model, Path)
         saved = {checkpoint.step: checkpoint for checkpoint in sink.saved()}
         folders = sorted((model / "checkpoints").glob("step-*[0-9]"))
         for n_done, folder in enumerate(folders, start=1):

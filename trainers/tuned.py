@@ -169,7 +169,7 @@ def _start(loaded: LoadedModel, spec: LoraSpec) -> str:
     try:
         return loaded.switch.start_training(config, spec.seed)
     except ValueError as err:
-        raise HarnessError(
+        raise EnvironmentFault(
             f"there is nothing to train: no layer of this model is named {', '.join(targets) or '(none)'}",
             fix="trainer.targets=auto, or names of linear layers of this architecture",
             code="E-NOTRAIN",

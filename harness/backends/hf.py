@@ -128,7 +128,7 @@ class HFBackend:
         if n_prompt == 0:
             return "an empty prompt cannot be completed"
         if n_prompt + n_new > limit:
-            return f"a prompt of {n_prompt} tokens leaves no room for {n_new} in a context of {limit}"
+            return "too long for the context"
         return None
 
 

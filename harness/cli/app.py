@@ -60,7 +60,7 @@ def run_command_line() -> int:
         return running.exit_code
     except HarnessError as error:
         echo(str(error), error=True)
-        return _with_resume(error.exit_code)
+        return _with_resume(error.exit_code, resumable=getattr(error, "resumable", True))
     except Stopped as stop:
         echo(f"stopped by {signal.Signals(stop.exit_code - 128).name}; everything finished is on disk", error=True)
         return _with_resume(stop.exit_code)
@@ -83,8 +83,8 @@ def _usage_or_bug(error: Exception) -> int:
     return _with_resume(1)
 
 
-def _with_resume(code: int) -> int:
-    if code in (4, 5, 130, 143, 129) and running.resume_command:
+def _with_resume(code: int, *, resumable: bool = True) -> int:
+    if resumable and code in (4, 5, 130, 143, 129) and running.resume_command:
         echo(f"resume with: {running.resume_command}", error=True)
     return code
 

@@ -88,7 +88,9 @@ class LiveDisplay:
 
     def end(self, stage: str, note: str) -> None:
         """Finish a row; stages that were done before get one that is full at once."""
-        row = self._rows.setdefault(stage, self._progress.add_task(stage, total=1, live=""))
+        if stage not in self._rows:
+            self._rows[stage] = self._progress.add_task(stage, total=1, live="")
+        row = self._rows[stage]
         task = self._progress.tasks[self._progress.task_ids.index(row)]
         self._progress.update(row, total=task.total or 1, completed=task.total or 1, live=note)
 

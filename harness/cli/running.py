@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import sys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Words = Annotated[list[str], typer.Argument(help="task=NAME|FOLDER and settings: model=... trainer.lr=1e-4 ...")]
 AsJson = Annotated[bool, typer.Option("--json", help="for programs")]
+AllowFailures = Annotated[bool, typer.Option("--allow-failures", help="exit 0 even if samples failed")]
 
 # What the exit of the process depends on once a command is done; main() reads both.
 exit_code = 0
@@ -35,34 +37,39 @@ def run(
     words: Words,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan, do nothing")] = False,
     drop_bad: Annotated[bool, typer.Option("--drop-bad", help="leave bad rows out, counted")] = False,
-    allow_failures: Annotated[bool, typer.Option("--allow-failures", help="exit 0 with failed samples")] = False,
+    allow_failures: AllowFailures = False,
     as_json: AsJson = False,
 ) -> None:
     """Audit, baseline, tune, evaluate, select, compare, report. Typed again, it continues or says it is done."""
     from harness.config import resolve
 
-    settings = resolve(words, drop_bad=drop_bad, allow_failures=allow_failures)
-    _run(settings, dry_run=dry_run, as_json=as_json)
+    settings = resolve(words, drop_bad=drop_bad)
+    _run(settings, dry_run=dry_run, as_json=as_json, allow_failures=allow_failures)
 
 
 def resume(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="task/id, id, or folder")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(metavar="RUN", help="task/id, id, or folder")],
+    allow_failures: AllowFailures = False,
+    as_json: AsJson = False,
 ) -> None:
     """Continue a run from where it stopped, with the settings it was started with."""
     from harness.config import resolve
     from harness.store.view import find_run, read_environment
 
-    folder = find_run(name, Path("runs"))
+    folder = find_run(name, Path("runs")).resolve()
     environment = read_environment(folder)
-    words, options = environment.get("words"), environment.get("options")
-    if not isinstance(words, list) or not isinstance(options, dict):
+    words, drop_bad, home = (environment.get(key) for key in ("words", "drop_bad", "folder"))
+    if not isinstance(words, list) or not isinstance(drop_bad, bool):
         raise HarnessError(
             f"{folder} does not say how it was started (environment.json is missing)",
             fix="type its original `harness run` command again",
             code="E-NORUN",
         )
-    settings = resolve([str(word) for word in words], **{key: bool(value) for key, value in options.items()})
-    _run(settings, dry_run=False, as_json=as_json, expected=folder)
+    if isinstance(home, str) and Path(home).is_dir():
+        # The words may hold paths, and these began where the run did.
+        os.chdir(home)
+    settings = resolve([str(word) for word in words], drop_bad=drop_bad)
+    _run(settings, dry_run=False, as_json=as_json, allow_failures=allow_failures, expected=folder)
 
 
 def check(
@@ -107,7 +114,9 @@ def show(
         echo(line)
 
 
-def _run(settings: Settings, *, dry_run: bool, as_json: bool, expected: Path | None = None) -> None:
+def _run(
+    settings: Settings, *, dry_run: bool, as_json: bool, allow_failures: bool, expected: Path | None = None
+) -> None:
     global exit_code, resume_command
     from harness.pipeline.prepare import identify, prepare, require_sound
 
@@ -118,7 +127,7 @@ def _run(settings: Settings, *, dry_run: bool, as_json: bool, expected: Path | N
         raise _drift(expected, identified)
     if not dry_run and _is_finished(folder):
         echo("this run is finished; nothing was done", error=True)
-        _finish(folder, as_json=as_json)
+        _finish(folder, as_json=as_json, allow_failures=allow_failures)
         return
     prepared = prepare(identified, plugins)
     require_sound(prepared)
@@ -126,10 +135,12 @@ def _run(settings: Settings, *, dry_run: bool, as_json: bool, expected: Path | N
         _show_plan(prepared, plugins, as_json=as_json)
         return
     _announce(prepared)
+    # Loads the model: what it refuses (device, dtype, vocabulary) is refused before anything is written.
+    _ = prepared.backend.identity
     resume_command = f"harness resume {shlex.quote(str(folder))}"
     _execute(settings, prepared, plugins, folder)
     resume_command = ""
-    _finish(folder, as_json=as_json)
+    _finish(folder, as_json=as_json, allow_failures=allow_failures)
 
 
 def _execute(settings: Settings, prepared: Prepared, plugins: Plugins, folder: Path) -> None:
@@ -152,7 +163,7 @@ def _execute(settings: Settings, prepared: Prepared, plugins: Plugins, folder: P
             write_reports(folder, plugins.reporters)
 
 
-def _finish(folder: Path, *, as_json: bool) -> None:
+def _finish(folder: Path, *, as_json: bool, allow_failures: bool) -> None:
     global exit_code
     from harness.store.view import StoredView
 
@@ -161,21 +172,25 @@ def _finish(folder: Path, *, as_json: bool) -> None:
         echo_json(result)
     else:
         show_result(result, folder)
-    exit_code = 0 if result.conclusion.coverage_met else 3
+    exit_code = 0 if result.conclusion.coverage_met or allow_failures else 3
 
 
 def _is_finished(folder: Path) -> bool:
-    from harness.store import layout
-    from harness.store.checkpoints import Checkpoints
+    from harness.core.records import RunResult
+    from harness.store import checkpoints, layout
+    from harness.store.reports import reports_intact
     from harness.store.run import FinishedRun
 
-    if not (folder / layout.LOCK).exists() or not (folder / layout.REPORT).exists():
+    if not (folder / layout.LOCK).exists() or not reports_intact(folder):
         return False
     try:
         run = FinishedRun(folder)
+        if not run.has(layout.RESULT) or not run.intact():
+            return False
+        result = run.load(RunResult, layout.RESULT)
     except EnvironmentFault:
         return False
-    return run.has(layout.RESULT) and run.intact() and Checkpoints(folder, folder.name).intact()
+    return checkpoints.intact(folder, [checkpoint.sha256 for checkpoint in result.checkpoints])
 
 
 def _plugins(settings: Settings) -> Plugins:
@@ -210,7 +225,8 @@ def _environment(settings: Settings) -> dict[str, JsonValue]:
     packages = ("torch", "transformers", "peft", "accelerate", "numpy", "sft-harness")
     return {
         "words": list(settings.words),
-        "options": {"drop_bad": settings.spec.drop_bad, "allow_failures": settings.spec.allow_failures},
+        "folder": str(Path.cwd()),
+        "drop_bad": settings.spec.drop_bad,
         "origins": dict(settings.origins),
         "python": platform.python_version(),
         "platform": platform.platform(),

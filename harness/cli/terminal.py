@@ -10,6 +10,7 @@ from contextlib import suppress
 from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from harness.data.display import escape
 
@@ -31,9 +32,9 @@ def show_table(headings: list[str], rows: list[list[str]], *, numbers: bool = Tr
     """Print a table; cells are plain text, never markup. numbers: all columns but the first to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, heading in enumerate(headings):
-        table.add_column(escape(heading), justify="right" if numbers and index else "left", overflow="fold")
+        table.add_column(Text(escape(heading)), justify="right" if numbers and index else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(escape(cell, _LINE).replace("[", "\\[") for cell in row))
+        table.add_row(*(Text(escape(cell, _LINE)) for cell in row))
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
     with console.capture() as capture:
         console.print(table)
@@ -43,6 +44,8 @@ def show_table(headings: list[str], rows: list[list[str]], *, numbers: bool = Tr
 
 def _write(text: str, *, error: bool) -> None:
     stream = sys.stderr if error else sys.stdout
+    if stream is None:  # closed by the caller: nobody reads
+        return
     try:
         stream.write(text.encode(stream.encoding or "utf-8", "backslashreplace").decode(stream.encoding or "utf-8"))
         stream.flush()

@@ -38,6 +38,11 @@ class EnvironmentFault(HarnessError):
 
     exit_code = 4
 
+    def __init__(self, what: str, *, fix: str, code: str, details: Sequence[str] = (), resumable: bool = True) -> None:
+        """resumable: whether the same command can succeed once the cause is mended."""
+        super().__init__(what, fix=fix, code=code, details=details)
+        self.resumable = resumable
+
 
 class BackendUnreachable(HarnessError):
     """A server that should generate or judge does not answer."""

@@ -178,6 +178,11 @@ class Trainer(Protocol):
         """Its settings: the keys under `trainer.`"""
         ...
 
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """Names of the backends whose models it can train."""
+        ...
+
     def plan(self, rows: Sequence[TokenRow], spec: BaseModel) -> TrainPlan: ...
 
     def train(

@@ -85,7 +85,8 @@ class Selection:
 
     best_step has the highest score; chosen_step is the earliest checkpoint within one standard error of it.
     optimism: expected excess of the best validation score over its true value, in the metric's unit.
-    best_untuned: the untuned arm with the best validation score.
+    best_untuned: the untuned arm with the best validation score; None where nothing was measured on validation.
+    excluded: arms that could not be chosen, with the reason.
     """
 
     metric: str
@@ -95,7 +96,7 @@ class Selection:
     tied_steps: tuple[int, ...]
     scores: Mapping[str, Estimate]
     optimism: float | None
-    best_untuned: str
+    best_untuned: str | None
     no_signal: bool
     excluded: Mapping[str, str]
 
@@ -113,8 +114,10 @@ class Flip:
 class Comparison:
     """Tuned against one untuned arm on test, paired by sample.
 
-    delta: candidate minus baseline, signed so that positive is better. n: samples both sides have.
+    delta: candidate minus baseline, signed so that positive is better. n: samples both sides have, and the two
+    values are over exactly these.
     bounds: delta if every missing sample were as bad, or as good, for the candidate as can be.
+    without_leaked: the same comparison over the test samples that do not stand in train; None without leaks.
     n_needed: samples that would have told a difference of `smallest_effect`, when the answer is "cannot tell".
     """
 
@@ -122,6 +125,8 @@ class Comparison:
     candidate: str
     baseline: str
     metric: str
+    candidate_value: float | None
+    baseline_value: float | None
     delta: float | None
     low: float | None
     high: float | None
@@ -139,7 +144,7 @@ class Comparison:
     smallest_effect: float
     answer: Answer
     n_needed: int | None
-    without_leaked: Mapping[str, float | int | None] | None
+    without_leaked: Mapping[str, float | int | str | None] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 class Spec(BaseModel):
     """Unknown keys are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class SplitSpec(Spec):
@@ -92,7 +92,7 @@ class GenerationSpec(Spec):
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: int = Field(0, ge=0, description="0: no limit")
     repetition_penalty: float = Field(1.0, gt=0)
-    stop: tuple[str, ...] = ()
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
 
 
 class MetricsSpec(Spec):
@@ -100,7 +100,9 @@ class MetricsSpec(Spec):
 
     primary: str
     report: tuple[str, ...] = ()
-    smallest_effect: float = Field(0.02, gt=0, description="what would be worth having, in the primary metric's unit")
+    smallest_effect: float | None = Field(
+        None, gt=0, description="what would be worth having, in the primary metric's unit; 2 % of its range by default"
+    )
     slices: tuple[str, ...] = Field((), description="metadata fields to report by")
     options: dict[str, dict[str, JsonValue]] = Field(default_factory=dict, description="settings by metric name")
 
@@ -163,5 +165,4 @@ class RunSpec(Spec):
     select: SelectSpec = SelectSpec()
     seed: int = Field(0, ge=0, le=2**31 - 1)
     n_resamples: int = Field(10_000, ge=100, description="bootstrap and permutation resamples")
-    allow_failures: bool = Field(False, description="do not exit 3 when samples failed")
     drop_bad: bool = Field(False, description="leave unreadable rows out, counted, instead of stopping")

@@ -22,6 +22,9 @@ from harness.stats.paired import Paired
 from harness.stats.paired import compare as paired
 from harness.stats.power import samples_needed
 
+# Scores this close differ by rounding; nan differs from nothing.
+_SAME_SCORE = 1e-9
+
 Question = Literal["same prompt", "best untuned"]
 
 
@@ -36,15 +39,22 @@ class Comparing:
     n_resamples: int
 
     def compare(
-        self, tuned: TestEvaluation, same_prompt: TestEvaluation, best_untuned: TestEvaluation
+        self, tuned: TestEvaluation, same_prompt: TestEvaluation, best_untuned: TestEvaluation | None
     ) -> tuple[Comparison, ...]:
-        """Both questions. Where the best untuned candidate is the same prompt, one test answers both."""
-        asked: list[tuple[Question, TestEvaluation]] = [("same prompt", same_prompt), ("best untuned", best_untuned)]
+        """Both questions. Where the best untuned candidate is the same prompt, one test answers both.
+
+        best_untuned: None where validation chose none; then only the first question is asked.
+        """
+        asked: list[tuple[Question, TestEvaluation]] = [("same prompt", same_prompt)]
+        if best_untuned is not None:
+            asked.append(("best untuned", best_untuned))
         baselines = {evaluation.arm.name: evaluation for _, evaluation in asked}
         tests = {name: self._paired(tuned, baseline, None) for name, baseline in baselines.items()}
         adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
         return tuple(
-            self._comparison(question, tuned, baseline, tests[baseline.arm.name], adjusted[baseline.arm.name])
+            self._comparison(
+                question, tuned, baseline, tests[baseline.arm.name], adjusted[baseline.arm.name], len(tests)
+            )
             for question, baseline in asked
         )
 
@@ -55,6 +65,7 @@ class Comparing:
         baseline: TestEvaluation,
         test: Paired,
         p_adjusted: float | None,
+        n_tests: int,
     ) -> Comparison:
         answer = decide(
             delta=test.delta,
@@ -69,6 +80,8 @@ class Comparing:
             candidate=tuned.arm.name,
             baseline=baseline.arm.name,
             metric=self.metric.name,
+            candidate_value=self._value(tuned, tuned.answered & baseline.answered),
+            baseline_value=self._value(baseline, tuned.answered & baseline.answered),
             delta=test.delta,
             low=test.low,
             high=test.high,
@@ -82,11 +95,11 @@ class Comparing:
             wins=test.wins,
             ties=test.ties,
             losses=test.losses,
-            flips=_flips(tuned, baseline, test),
+            flips=self._flips(tuned, baseline, test),
             smallest_effect=self.smallest_effect,
             answer=answer,
             n_needed=self._n_needed(test) if answer == "cannot tell" else None,
-            without_leaked=self._without_leaked(tuned, baseline),
+            without_leaked=self._without_leaked(tuned, baseline, n_tests),
         )
 
     def _paired(self, tuned: TestEvaluation, baseline: TestEvaluation, keep: BoolArray | None) -> Paired:
@@ -120,13 +133,18 @@ class Comparing:
         needed = samples_needed(self.smallest_effect, sd=test.sd_difference)
         return int(np.ceil(needed * test.n / max(test.n_clusters, 1)))
 
-    def _without_leaked(self, tuned: TestEvaluation, baseline: TestEvaluation) -> dict[str, float | int | None] | None:
+    def _without_leaked(
+        self, tuned: TestEvaluation, baseline: TestEvaluation, n_tests: int
+    ) -> dict[str, float | int | str | None] | None:
+        """The comparison and its answer over the clean samples; p times the number of tests, which never flatters."""
         leaked = set(self.leaked)
         clean = np.array([sample.id not in leaked for sample in tuned.samples], bool)
         if not leaked or clean.all() or not clean.any():
             return None
         test = self._paired(tuned, baseline, clean)
         used = tuned.answered & baseline.answered & clean
+        p = None if test.p is None else min(1.0, n_tests * test.p)
+        effect = self.smallest_effect
         return {
             "n": test.n,
             "n_left_out": int((~clean).sum()),
@@ -136,6 +154,7 @@ class Comparing:
             "low": test.low,
             "high": test.high,
             "p": test.p,
+            "answer": decide(delta=test.delta, low=test.low, high=test.high, p_adjusted=p, smallest_effect=effect),
         }
 
     def _value(self, evaluation: TestEvaluation, used: BoolArray) -> float | None:
@@ -143,11 +162,11 @@ class Comparing:
         value = float(self.metric.value(totals))
         return value if np.isfinite(value) else None
 
-
-def _flips(tuned: TestEvaluation, baseline: TestEvaluation, test: Paired) -> tuple[Flip, ...]:
-    """Samples whose score changed, worst regressions first."""
-    used = tuned.answered & baseline.answered
-    ids: Sequence[str] = [sample.id for sample, keep in zip(tuned.samples, used, strict=True) if keep]
-    pairs = zip(ids, test.baseline_scores_N, test.candidate_scores_N, strict=True)
-    changed = [Flip(i, float(b), float(a)) for i, b, a in pairs if np.isfinite(a) and np.isfinite(b) and a != b]
-    return tuple(sorted(changed, key=lambda flip: (flip.after - flip.before, flip.id)))
+    def _flips(self, tuned: TestEvaluation, baseline: TestEvaluation, test: Paired) -> tuple[Flip, ...]:
+        """Samples whose score changed, worst regressions first whatever the metric's direction."""
+        sign = 1 if self.metric.higher_is_better else -1
+        used = tuned.answered & baseline.answered
+        ids: Sequence[str] = [sample.id for sample, keep in zip(tuned.samples, used, strict=True) if keep]
+        pairs = zip(ids, test.baseline_scores_N, test.candidate_scores_N, strict=True)
+        changed = [Flip(i, float(b), float(a)) for i, b, a in pairs if abs(a - b) > _SAME_SCORE]
+        return tuple(sorted(changed, key=lambda flip: (sign * (flip.after - flip.before), flip.id)))

@@ -5,8 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.core.protocols import Metric
-from harness.core.records import AuditRecord, Comparison, Conclusion, EvaluationRecord, Selection
+from harness.core.records import Answer, AuditRecord, Comparison, Conclusion, EvaluationRecord, Selection
 from harness.core.types import checkpoint_name
+
+# What is said of both answers together. Same prompt: did tuning change anything? Best untuned: was it worth it?
+_SAME_PROMPT_ONLY: Mapping[Answer, str] = {
+    "better": "Tuning helped",
+    "worse": "Tuning did harm",
+    "no difference worth having": "Tuning made no difference worth having",
+    "cannot tell": "Whether tuning helped cannot be told from this test set",
+}
+_BEST_WORSE: Mapping[Answer, str] = {
+    "better": "Tuning helped, but prompting the untuned model does better",
+    "worse": "Tuning did harm",
+    "no difference worth having": "Tuning made no difference worth having, and prompting the untuned model does better",
+    "cannot tell": "Whether tuning helped cannot be told, but prompting the untuned model does better",
+}
+_BEST_EQUAL: Mapping[Answer, str] = {
+    "better": "Tuning helped, but no more than prompting the untuned model does",
+    "worse": "Tuning did harm",
+    "no difference worth having": "Tuning made no difference worth having",
+    "cannot tell": "Tuning brought nothing worth having beyond prompting the untuned model",
+}
+_BEST_UNKNOWN: Mapping[Answer, str] = {
+    "better": "Tuning helped, but whether it beats prompting the untuned model cannot be told from this test set",
+    "worse": "Tuning did harm",
+    "no difference worth having": "Tuning made no difference worth having at the same prompt",
+    "cannot tell": "Whether tuning helped cannot be told from this test set",
+}
+_FEW = 20
 
 
 def conclude(
@@ -16,51 +43,51 @@ def conclude(
     comparisons: Sequence[Comparison],
     test: Mapping[str, EvaluationRecord],
     audit: AuditRecord,
-    min_coverage: float,
     final_step: int,
 ) -> Conclusion:
-    """Put the run in words. The answer is the one against the best untuned candidate: that is what one would ship."""
-    same, best = comparisons
+    """Put the run in words. The answer is the one against the best untuned candidate: that is what one would ship.
+
+    comparisons: against the same prompt, then (where validation chose one) against the best untuned candidate.
+    """
+    best = comparisons[-1]
     chosen = checkpoint_name(selection.chosen_step)
     coverage = min(_coverage(record, metric.name) for record in test.values())
     return Conclusion(
-        sentence=_sentence(metric, same, best, test[chosen], test),
+        sentence=_sentence(metric, comparisons),
         answer=best.answer,
         ship=_ship(best, chosen),
         coverage=coverage,
-        coverage_met=coverage >= min_coverage,
-        caveats=tuple(_caveats(metric, selection, comparisons, test, audit, coverage)),
+        coverage_met=coverage == 1,
+        caveats=tuple(_caveats(selection, comparisons, test, audit, coverage)),
         next_steps=tuple(_next_steps(selection, best, chosen, final_step)),
     )
 
 
-def _coverage(record: EvaluationRecord, metric: str) -> float:
-    return 1 - record.estimate(metric).failures / record.n if record.n else 0.0
+def opening(same: Answer, best: Answer | None) -> str:
+    """The first words, from both answers. best: None where the same prompt is the only or the best baseline.
+
+    >>> opening("better", "worse")
+    'Tuning helped, but prompting the untuned model does better'
+    """
+    if best is None or best == "better":
+        return _SAME_PROMPT_ONLY[best or same]
+    by_best = {"worse": _BEST_WORSE, "no difference worth having": _BEST_EQUAL, "cannot tell": _BEST_UNKNOWN}
+    return by_best[best][same]
 
 
-def _sentence(
-    metric: Metric,
-    same: Comparison,
-    best: Comparison,
-    chosen: EvaluationRecord,
-    test: Mapping[str, EvaluationRecord],
-) -> str:
-    opening = {
-        "better": "Tuning helped",
-        "worse": "Tuning did harm",
-        "no difference worth having": "Tuning made no difference worth having",
-        "cannot tell": "Whether tuning helped cannot be told from this test set",
-    }[best.answer]
-    tuned = f"{metric.name} {number(chosen.estimate(metric.name).value)} with {same.candidate}"
-    first = f"{_baseline(same, test)} untuned with the same prompt ({_difference(same)})"
-    second = f"{_baseline(best, test)} for the best untuned candidate, {best.baseline} ({_difference(best)})"
-    against = f"{first}, which is also the best untuned candidate" if best.baseline == same.baseline else None
+def _sentence(metric: Metric, comparisons: Sequence[Comparison]) -> str:
+    same, best = comparisons[0], comparisons[-1]
+    differ = best.baseline != same.baseline
+    head = opening(same.answer, best.answer if differ else None)
+    tuned = f"{metric.name} {number(best.candidate_value)} with {same.candidate}"
+    against = f"{number(same.baseline_value)} untuned with the same prompt ({_difference(same)})"
+    if differ:
+        named = f"for the best untuned candidate, {best.baseline}"
+        against = f"{against} and {number(best.baseline_value)} {named} ({_difference(best)})"
+    elif len(comparisons) > 1:
+        against = f"{against}, which is also the best untuned candidate"
     n = f"n = {best.n}" if best.n == same.n else f"n = {same.n} and {best.n}"
-    return f"{opening}: {tuned}, against {against or f'{first} and {second}'}; 95 % intervals, {n} test samples."
-
-
-def _baseline(comparison: Comparison, test: Mapping[str, EvaluationRecord]) -> str:
-    return number(test[comparison.baseline].estimate(comparison.metric).value)
+    return f"{head}: {tuned}, against {against}; 95 % intervals, {n} test samples."
 
 
 def _difference(comparison: Comparison) -> str:
@@ -72,26 +99,35 @@ def _difference(comparison: Comparison) -> str:
     return f"{comparison.answer}: {signed(comparison.delta)}{interval}{p}"
 
 
+def _coverage(record: EvaluationRecord, metric: str) -> float:
+    return 1 - record.estimate(metric).failures / record.n if record.n else 0.0
+
+
 def _ship(best: Comparison, chosen: str) -> str:
-    if best.answer == "better":
-        return chosen
-    if best.answer == "cannot tell":
-        return f"nothing yet: {best.baseline} until a larger test set tells {chosen} apart from it"
-    return f"{best.baseline}: the untuned model does as well or better"
+    return {
+        "better": chosen,
+        "worse": f"{best.baseline}: the untuned model does better",
+        "no difference worth having": f"{best.baseline}: tuning gains less than {best.smallest_effect:g}",
+        "cannot tell": f"nothing yet: {best.baseline} until a larger test set tells {chosen} apart from it",
+    }[best.answer]
 
 
 def _caveats(
-    metric: Metric,
     selection: Selection,
     comparisons: Sequence[Comparison],
     test: Mapping[str, EvaluationRecord],
     audit: AuditRecord,
     coverage: float,
 ) -> list[str]:
-    caveats = []
+    caveats = _leak_caveats(comparisons[-1], audit)
     if coverage < 1:
-        caveats.append(f"some candidate left {1 - coverage:.1%} of the test samples unanswered; they are in no number")
-    caveats.extend(_leak_caveats(comparisons, audit))
+        caveats.append(
+            f"some candidate left {1 - coverage:.1%} of the test samples unanswered; a comparison is over the samples "
+            "that both sides answered"
+        )
+    caveats.extend(f"{name} could not be chosen: it {reason}" for name, reason in selection.excluded.items())
+    if selection.best_untuned is None:
+        caveats.append("there are no validation rows: the last checkpoint was taken, and no best prompt was looked for")
     if selection.no_signal:
         caveats.append("all checkpoints scored the same on validation: the choice among them had no signal")
     if selection.optimism is not None and selection.optimism > 0:
@@ -99,22 +135,27 @@ def _caveats(
             f"the best validation score is expected to be {selection.optimism:.3g} too good; the test score is not"
         )
     caveats.extend(f"{name}: {alarm}" for name, record in test.items() for alarm in record.alarms)
-    small = next((c for c in comparisons if c.n < 20), None)
-    if small is not None:
-        caveats.append(f"only {small.n} test samples were compared: the intervals are rough")
+    n_units = min(comparison.n_clusters for comparison in comparisons)
+    if n_units < _FEW:
+        unit = "test samples" if n_units == comparisons[-1].n else "groups of test samples"
+        caveats.append(f"only {n_units} {unit} were compared: the intervals are rough")
     return caveats
 
 
-def _leak_caveats(comparisons: Sequence[Comparison], audit: AuditRecord) -> list[str]:
+def _leak_caveats(best: Comparison, audit: AuditRecord) -> list[str]:
     if not audit.leaked_test_ids:
         return []
-    n = len(audit.leaked_test_ids)
-    kept = next((c.without_leaked for c in comparisons if c.without_leaked is not None), None)
-    if kept is None or kept["delta"] is None:
-        return [f"{n} test samples also stand in train"]
-    value, delta = kept["candidate"], signed(kept["delta"])
-    without = f"without them the score is {number(value)} and the difference {delta}"
-    return [f"{n} test samples also stand in train; {without}"]
+    seen = f"{len(audit.leaked_test_ids)} test samples also stand in train or validation"
+    clean = best.without_leaked
+    if clean is None:
+        return [seen]
+    value, delta = number(_figure(clean["candidate"])), signed(_figure(clean["delta"]))
+    changed = "" if clean["answer"] == best.answer else f", and the answer changes to: {clean['answer']}"
+    return [f"{seen}; without them the score is {value} and the difference to {best.baseline} {delta}{changed}"]
+
+
+def _figure(value: float | int | str | None) -> float | None:
+    return value if isinstance(value, int | float) else None
 
 
 def _next_steps(selection: Selection, best: Comparison, chosen: str, final_step: int) -> list[str]:
@@ -123,7 +164,8 @@ def _next_steps(selection: Selection, best: Comparison, chosen: str, final_step:
         steps.append(
             f"a test set of {best.n_needed} samples would tell a difference of {best.smallest_effect:g} (80 % power)"
         )
-    if selection.best_step == final_step and best.answer != "worse":
+    measured = bool(selection.scores) and not selection.no_signal
+    if measured and selection.best_step == final_step and best.answer != "worse":
         steps.append("the last checkpoint scored best: more epochs may help (trainer.epochs)")
     if selection.chosen_step != selection.best_step:
         best_name = checkpoint_name(selection.best_step)
@@ -132,7 +174,7 @@ def _next_steps(selection: Selection, best: Comparison, chosen: str, final_step:
 
 
 def number(value: float | int | None) -> str:
-    """A score for people: three significant decimals below ten, two above."""
+    """A score for people: two decimals from ten up, three below."""
     if value is None:
         return "undefined"
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"

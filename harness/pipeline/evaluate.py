@@ -30,6 +30,8 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 # Above these, outputs look wrong enough to say so (silent failures S12, S18, S29).
 _LENGTH_ALARM = 0.02
 _SAME_OUTPUT_ALARM = 0.99
+# A field with more values than this is no slice; the largest are shown.
+_MOST_SLICES = 50
 _LENGTH_RATIO_ALARM = (0.2, 5.0)
 
 
@@ -182,13 +184,15 @@ class Evaluator:
     ) -> Mapping[str, tuple[Estimate, ...]]:
         found: dict[str, tuple[Estimate, ...]] = {}
         for field in self.slices:
-            values = [str(sample.metadata.get(field, "(none)")) for sample in samples]
-            for value in sorted(set(values)):
-                inside = np.array([v == value for v in values], bool)
+            members: dict[str, list[int]] = {}
+            for index, sample in enumerate(samples):
+                members.setdefault(str(sample.metadata.get(field, "(none)")), []).append(index)
+            largest = sorted(members, key=lambda value: (-len(members[value]), value))[:_MOST_SLICES]
+            for value in sorted(largest):
+                inside, key = members[value], f"{field}={value}"
                 arrays = {name: stack[:, inside] for name, stack in per_draw.items()}
-                members = [sample for sample, keep in zip(samples, inside, strict=True) if keep]
-                key = f"{field}={value}"
-                found[key] = self._estimates(arrays, members, answered[inside], f"{salt} {key}")
+                chosen = [samples[index] for index in inside]
+                found[key] = self._estimates(arrays, chosen, answered[inside], f"{salt} {key}")
         return found
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -46,10 +46,12 @@ class Generation:
     renderer: Renderer
     shots: ShotPool
     sampling: Sampling
+    # Every checkpoint answers the same zero-shot prompts: split -> their token ids.
+    _zero_shot: dict[Split, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
     def generate(self, candidate: Candidate, split: Split, samples: Sequence[Sample]) -> Generated:
         """Outcomes of every sample, from disk where this was done before."""
-        requests = self.requests(candidate, samples)
+        requests = self.requests(candidate, split, samples)
         folder = layout.evaluation(candidate.name, split)
         file, proof_file = f"{folder}/{layout.OUTCOMES}", f"{folder}/{_PROOF}"
         inputs: dict[str, JsonValue] = {
@@ -71,18 +73,24 @@ class Generation:
         proof = parse(AdapterProof | None, self.stages.folder.read(proof_file), name=proof_file)  # type: ignore[arg-type]
         return Generated(file, requests, outcomes, proof)
 
-    def requests(self, candidate: Candidate, samples: Sequence[Sample]) -> tuple[Request, ...]:
+    def requests(self, candidate: Candidate, split: Split, samples: Sequence[Sample]) -> tuple[Request, ...]:
         """The exact requests of a candidate: its shots in front of each sample."""
+        stop_ids = self.renderer.stop_ids
         return tuple(
-            Request(
-                id=sample.id,
-                ids=self.renderer.prompt_ids(sample, self.shots.shots(sample, k=candidate.shots, draw=candidate.draw)),
-                sampling=self.sampling,
-                stop_ids=self.renderer.stop_ids,
-                checkpoint=candidate.checkpoint,
-            )
-            for sample in samples
+            Request(sample.id, ids, self.sampling, stop_ids, candidate.checkpoint)
+            for sample, ids in zip(samples, self._prompts(candidate, split, samples), strict=True)
         )
+
+    def _prompts(self, candidate: Candidate, split: Split, samples: Sequence[Sample]) -> tuple[tuple[int, ...], ...]:
+        if candidate.shots == 0 and split in self._zero_shot:
+            return self._zero_shot[split]
+        k, draw = candidate.shots, candidate.draw
+        prompts = tuple(
+            self.renderer.prompt_ids(sample, self.shots.shots(sample, k=k, draw=draw)) for sample in samples
+        )
+        if k == 0:
+            self._zero_shot[split] = prompts
+        return prompts
 
     def _prove(self, candidate: Candidate, requests: Sequence[Request]) -> AdapterProof | None:
         if candidate.checkpoint is None:

@@ -20,6 +20,8 @@ from harness.metrics.context import MetricContext
 from harness.prompting import Renderer, ShotPool
 from harness.store.encoding import fingerprint
 
+_DEFAULT_EFFECT = 0.02
+
 MetricMaker = Callable[[MetricContext], Metric]
 
 
@@ -61,6 +63,12 @@ class Prepared:
     validation_rows: tuple[TokenRow, ...]
 
     @property
+    def smallest_effect(self) -> float:
+        """What would be worth having: as the task says, or 2 % of the primary metric's range."""
+        primary = self.metrics[0]
+        return self.spec.task.metrics.smallest_effect or _DEFAULT_EFFECT * abs(primary.best - primary.worst)
+
+    @property
     def sampling(self) -> Sampling:
         """How every candidate decodes."""
         generation = self.spec.task.generation
@@ -83,13 +91,16 @@ def identify(spec: RunSpec, plugins: Plugins, task_folder: Path) -> Identified:
 def prepare(identified: Identified, plugins: Plugins) -> Prepared:
     """Open the tokenizer, render every row, audit the data. Fatal findings are for the caller to raise."""
     spec, dataset = identified.spec, identified.dataset
+    _check_settings(spec, dataset, plugins)
     backend = plugins.backend.create(spec.model, spec.backend, thinking=spec.task.prompting.thinking)
     renderer = Renderer(backend.tokenizer, spec.task.prompting, train_on_all=spec.task.data.train_on == "all")
+    _check_prompting(spec, backend)
+    metrics = _make_metrics(spec, dataset, plugins)
     rendered = _render(dataset.samples, renderer)
-    record = _audit(spec, dataset, rendered, renderer, backend)
+    record = _audit(spec, dataset, rendered, renderer, backend, metrics[0])
     if spec.drop_bad and (reasons := droppable(record)):
         dataset = dataset.without(reasons)
-        record = _audit(spec, dataset, rendered, renderer, backend)
+        record = _audit(spec, dataset, rendered, renderer, backend, metrics[0])
     shots = ShotPool(dataset.split("train"), seed=spec.seed)
     if not record.fatal:
         record = replace(record, findings=(*record.findings, *_long_shots(spec, dataset, renderer, shots, backend)))
@@ -101,14 +112,46 @@ def prepare(identified: Identified, plugins: Plugins) -> Prepared:
         backend=backend,
         renderer=renderer,
         shots=shots,
-        metrics=_make_metrics(spec, dataset, plugins),
+        metrics=metrics,
         audit=record,
         train_rows=tuple(rendered.rows[s.id] for s in dataset.split("train") if s.id in rendered.rows),
         validation_rows=tuple(rendered.rows[s.id] for s in dataset.split("validation") if s.id in rendered.rows),
     )
 
 
-def _audit(spec: RunSpec, dataset: Dataset, rendered: _Rendered, renderer: Renderer, backend: Backend) -> AuditRecord:
+def _check_settings(spec: RunSpec, dataset: Dataset, plugins: Plugins) -> None:
+    """Refuse settings that contradict each other or the data, before anything is loaded."""
+    if spec.backend.name not in plugins.trainer.backends:
+        raise HarnessError(
+            f"trainer {spec.trainer_name!r} cannot train the models of backend {spec.backend.name!r}",
+            fix=f"use backend={' or '.join(plugins.trainer.backends)}, or another trainer",
+            code="E-CONFLICT",
+        )
+    if spec.select.patience is not None and not dataset.split("validation"):
+        raise HarnessError(
+            "select.patience watches validation, and there are no validation rows",
+            fix="add validation rows, or leave select.patience out",
+            code="E-CONFLICT",
+        )
+
+
+def _check_prompting(spec: RunSpec, backend: Backend) -> None:
+    """The task's own words may not spell control tokens any more than its rows may: they would forge turns."""
+    if spec.task.prompting.form == "text":
+        return
+    for key, text in (("system", spec.task.prompting.system), ("instruction", spec.task.prompting.instruction)):
+        found = [special for special in _special_texts(backend) if special in (text or "")]
+        if found:
+            raise HarnessError(
+                f"prompting.{key} spells the control token {found[0]!r}, which would end or forge a turn",
+                fix=f"take it out of prompting.{key}",
+                code="E-SPECIAL-IN-TEXT",
+            )
+
+
+def _audit(
+    spec: RunSpec, dataset: Dataset, rendered: _Rendered, renderer: Renderer, backend: Backend, primary: Metric
+) -> AuditRecord:
     record = audit(
         dataset,
         spec.task,
@@ -117,6 +160,7 @@ def _audit(spec: RunSpec, dataset: Dataset, rendered: _Rendered, renderer: Rende
         special_texts=_special_texts(backend),
         row_problems=rendered.problems,
         selection_rule=spec.select.rule,
+        metric_range=(min(primary.worst, primary.best), max(primary.worst, primary.best)),
     )
     if renderer.skew is None:
         return record

@@ -46,8 +46,7 @@ def _record_what_was_asked(prepared: Prepared, stages: Stages) -> None:
         layout.DATA: canonical(prepared.dataset.record),
         layout.AUDIT: canonical(prepared.audit),
     }
-    if not stages.folder.is_done("data", {}):
-        stages.folder.finish("data", {}, files)
+    stages.folder.finish("data", {}, files)
 
 
 def _evaluator(prepared: Prepared, stages: Stages) -> Evaluator:
@@ -80,12 +79,12 @@ def _compare(
 ) -> tuple[Comparison, ...]:
     comparing = Comparing(
         metric=prepared.metrics[0],
-        smallest_effect=prepared.spec.task.metrics.smallest_effect,
+        smallest_effect=prepared.smallest_effect,
         leaked=prepared.audit.leaked_test_ids,
         seed=prepared.spec.seed,
         n_resamples=prepared.spec.n_resamples,
     )
-    best = next(e for e in on_test if e.arm.name == selection.best_untuned)
+    best = next((e for e in on_test if e.arm.name == selection.best_untuned), None)
     comparisons = comparing.compare(on_test[-1], on_test[0], best)
     stages.folder.finish("compare", {}, {layout.COMPARISONS: canonical(comparisons)})
     return comparisons
@@ -116,7 +115,6 @@ def _conclude(
             comparisons=comparisons,
             test={e.arm.name: e.record for e in on_test},
             audit=prepared.audit,
-            min_coverage=1.0 if not spec.allow_failures else 0.0,
             final_step=checkpoints[-1].step,
         ),
         evaluations=(*(e.record for e in on_validation), *(e.record for e in on_test)),

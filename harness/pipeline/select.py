@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +10,6 @@ from harness.core.errors import EnvironmentFault
 from harness.core.protocols import Metric
 from harness.core.records import Selection
 from harness.core.specs import SelectSpec
-from harness.core.types import FloatArray
 from harness.pipeline.evaluate import ValidationEvaluation, clusters_of, rng_for
 from harness.stats.selection import choose
 
@@ -29,16 +28,18 @@ def select(
     A candidate that answered fewer than `spec.min_coverage` of the samples cannot be chosen. Scores are compared on
     the samples that all eligible checkpoints answered.
     """
-    excluded = {e.arm.name: f"answered {e.coverage:.1%} of the samples" for e in checkpoints if _too_few(e, spec)}
+    arms = (*untuned, *checkpoints)
+    excluded = {e.arm.name: f"answered {e.coverage:.1%} of the samples" for e in arms if _too_few(e, spec)}
     eligible = [e for e in checkpoints if not _too_few(e, spec)]
     if not eligible:
         raise EnvironmentFault(
             f"no checkpoint answered {spec.min_coverage:.0%} of the validation samples, so none can be chosen",
             fix="see evaluations/*/outcomes.jsonl for the reasons; lower select.min_coverage to choose all the same",
             code="E-COVERAGE",
+            resumable=False,
         )
     if not eligible[0].samples:
-        return _last_without_validation(checkpoints, untuned, metric, spec)
+        return _last_without_validation(checkpoints, metric, spec)
     common = np.logical_and.reduce([e.answered for e in eligible])
     samples = [sample for sample, keep in zip(eligible[0].samples, common, strict=True) if keep]
     choice = choose(
@@ -64,10 +65,7 @@ def select(
 
 
 def _last_without_validation(
-    checkpoints: Sequence[ValidationEvaluation],
-    untuned: Sequence[ValidationEvaluation],
-    metric: Metric,
-    spec: SelectSpec,
+    checkpoints: Sequence[ValidationEvaluation], metric: Metric, spec: SelectSpec
 ) -> Selection:
     """The last checkpoint: there is nothing to choose by, and the audit let this pass only for `select.rule=last`."""
     step = _step(checkpoints[-1])
@@ -79,18 +77,22 @@ def _last_without_validation(
         tied_steps=(step,),
         scores={},
         optimism=None,
-        best_untuned=untuned[0].arm.name,
-        no_signal=True,
+        best_untuned=None,
+        no_signal=False,
         excluded={},
     )
 
 
 def should_stop(evaluations: Sequence[ValidationEvaluation], metric: Metric, spec: SelectSpec) -> bool:
-    """Whether the last `spec.patience` checkpoints brought nothing better than what was there before them."""
+    """Whether the last `spec.patience` checkpoints brought nothing better than what was there before them.
+
+    Never where nothing was measured on one of the two sides.
+    """
     if spec.patience is None or len(evaluations) <= spec.patience:
         return False
     scores = [_watched(evaluation, metric, spec) for evaluation in evaluations]
-    return max(scores[-spec.patience :]) <= max(scores[: -spec.patience])
+    earlier, latest = max(scores[: -spec.patience]), max(scores[-spec.patience :])
+    return bool(np.isfinite(earlier) and np.isfinite(latest) and latest <= earlier)
 
 
 def _watched(evaluation: ValidationEvaluation, metric: Metric, spec: SelectSpec) -> float:
@@ -105,18 +107,20 @@ def _watched(evaluation: ValidationEvaluation, metric: Metric, spec: SelectSpec)
 
 
 def _best_untuned(untuned: Sequence[ValidationEvaluation], metric: Metric, spec: SelectSpec) -> str:
-    """Best on validation; a tie goes to the shorter prompt. With none eligible, the plain zero-shot arm."""
-    sign = 1 if metric.higher_is_better else -1
-    values: Mapping[str, FloatArray] = {e.arm.name: metric.value(_totals(e, metric)) for e in untuned}
-    ranked = [e for e in untuned if not _too_few(e, spec) and np.isfinite(values[e.arm.name])]
-    if not ranked:
+    """Best on the samples that all eligible arms answered; a tie goes to the shorter prompt.
+
+    With none eligible or none defined, the plain zero-shot arm.
+    """
+    eligible = [e for e in untuned if not _too_few(e, spec)]
+    if not eligible:
         return untuned[0].arm.name
-    return min(ranked, key=lambda e: (-sign * float(values[e.arm.name]), e.arm.shots)).arm.name
-
-
-def _totals(evaluation: ValidationEvaluation, metric: Metric) -> FloatArray:
-    totals: FloatArray = evaluation.statistics[metric.name][evaluation.answered].sum(axis=0)
-    return totals
+    common = np.logical_and.reduce([e.answered for e in eligible])
+    sign = 1 if metric.higher_is_better else -1
+    values = [sign * float(metric.value(e.statistics[metric.name][common].sum(axis=0))) for e in eligible]
+    ranked = [
+        (-value, e.arm.shots, e.arm.name) for value, e in zip(values, eligible, strict=True) if np.isfinite(value)
+    ]
+    return min(ranked)[2] if ranked else untuned[0].arm.name
 
 
 def _too_few(evaluation: ValidationEvaluation, spec: SelectSpec) -> bool:

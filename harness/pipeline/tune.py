@@ -20,7 +20,7 @@ from harness.pipeline.select import should_stop
 from harness.pipeline.stages import Stages
 from harness.store import layout
 from harness.store.checkpoints import Checkpoints
-from harness.store.encoding import canonical
+from harness.store.encoding import canonical, fingerprint
 
 
 def tuned_arm(checkpoint: Checkpoint) -> Arm:
@@ -32,7 +32,6 @@ def tune(
     prepared: Prepared, plugins: Plugins, stages: Stages, evaluator: Evaluator, base: ValidationEvaluation
 ) -> tuple[ValidationEvaluation, ...]:
     """Every checkpoint's validation evaluation, in order of steps. Finished training is not repeated."""
-    sink = Checkpoints(stages.folder.folder, prepared.run_id)
     inputs: dict[str, JsonValue] = {
         "trainer": prepared.spec.trainer_name,
         "spec": plugins.trainer_spec.model_dump(mode="json"),
@@ -41,6 +40,7 @@ def tune(
         "validation": _hash_rows(prepared.validation_rows),
         "backend": dict(prepared.backend.identity),
     }
+    sink = Checkpoints(stages.folder.folder, fingerprint(inputs))
     if stages.folder.is_done("train", inputs):
         recorded = stages.folder.load(list[CheckpointRecord], layout.TRAINING)
         found = {checkpoint.sha256: checkpoint for checkpoint in sink.finished()}

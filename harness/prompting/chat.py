@@ -133,26 +133,26 @@ class Renderer:
         return self._tokenizer.encode(text, special=False)
 
     def _earlier_answers(self, sample: Sample, prompt: tuple[int, ...]) -> list[tuple[int, int]]:
-        """Token spans of earlier assistant turns, each from its generation prompt to the template's end of turn."""
+        """Token spans of earlier assistant turns, each from its generation prompt to the end of its turn."""
         conversation = self._conversation(sample, ())
         spans = []
         for index, message in enumerate(conversation):
             if message.role != "assistant":
                 continue
-            before = self._template_ids(conversation[:index], generation=True)
-            after = self._template_ids(conversation[: index + 1], generation=False)
-            if prompt[: len(before)] != before or prompt[: len(after)] != after:
+            before = self._template_ids(conversation[:index])
+            stop = next((i for i in range(len(before), len(prompt)) if prompt[i] == self.end_id), len(before))
+            written = self._tokenizer.decode(prompt[len(before) : stop], skip_special=False)
+            if prompt[: len(before)] != before or written.strip() != message.content.strip():
                 raise HarnessError(
                     f"the chat template rewrites earlier turns, so the loss of turn {index} cannot be placed",
                     fix='set data.train_on = "last"',
                     code="E-MASK",
                 )
-            stop = next((i for i in range(len(before), len(after)) if after[i] == self.end_id), len(after) - 1)
             spans.append((len(before), stop + 1))
         return spans
 
-    def _template_ids(self, messages: Sequence[Message], *, generation: bool) -> tuple[int, ...]:
-        text = self._tokenizer.apply_template(messages, add_generation_prompt=generation)
+    def _template_ids(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        text = self._tokenizer.apply_template(messages, add_generation_prompt=True)
         return tuple(self._tokenizer.encode(text, special=True))
 
     def _learn_turn_form(self) -> _TurnForm:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from harness.core.errors import HarnessError
+from harness.core.errors import EnvironmentFault
 from harness.core.protocols import Metric
 from harness.core.types import FloatArray
 from harness.stats.resampling import cluster_totals, resampled_totals
@@ -54,16 +54,17 @@ def choose(
     most: the standard error of the score itself would call nearly every checkpoint tied, and would grow with the
     difficulty of the samples, which all checkpoints share.
     best: the best score. last: the last step, whatever its score.
-    HarnessError where no checkpoint has a defined score.
+    EnvironmentFault where no checkpoint has a defined score.
     """
     steps = sorted(statistics_by_step)
     totals_SGK = np.stack([cluster_totals(statistics_by_step[step], clusters) for step in steps])
     goods_S = _goodness(metric, totals_SGK.sum(axis=1))
     if not np.isfinite(goods_S).any():
-        raise HarnessError(
+        raise EnvironmentFault(
             f"{metric.name} is defined at none of the {len(steps)} checkpoints, so none can be chosen",
             fix="choose another [metrics].primary, or give validation samples on which it is defined",
             code="E-METRIC",
+            resumable=False,
         )
     best = int(np.nanargmax(goods_S))
     goods_RS = _resampled_goods(metric, totals_SGK, n_resamples=n_resamples, rng=rng)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
@@ -22,10 +22,11 @@ class Checkpoints:
     Weights stay. The training state is only kept for the newest checkpoint, and replaced after that one is safe.
     """
 
-    def __init__(self, folder: Path, run_id: str) -> None:
+    def __init__(self, folder: Path, key: str) -> None:
+        """key: what these checkpoints were trained from; those of anything else do not exist."""
         self._weights = folder / layout.CHECKPOINTS
         self._states = folder / layout.TRAINING_STATE
-        self._run_id = run_id
+        self._key = key
 
     def saved(self) -> Sequence[Checkpoint]:
         """Intact checkpoints of this run, oldest first; none if training could not go on from the newest.
@@ -34,27 +35,23 @@ class Checkpoints:
         bytes, and a later checkpoint is never trusted across a hole.
         """
         found = self.finished()
-        if found and _read_manifest(self._states / found[-1].name, self._run_id) is None:
+        if found and _read_manifest(self._states / found[-1].name, self._key) is None:
             return []
         return found
 
-    def intact(self) -> bool:
-        """Whether every checkpoint folder is complete and unchanged; touches nothing."""
-        folders = [folder for folder in self._weights.glob("step-*") if not folder.name.endswith(".bad")]
-        return bool(folders) and all(_read_manifest(folder, self._run_id) is not None for folder in folders)
-
     def finished(self) -> Sequence[Checkpoint]:
-        """Intact checkpoints of this run, oldest first, whether or not training can go on from them."""
-        found = []
-        for folder in sorted(self._weights.glob("step-*")) if self._weights.is_dir() else []:
-            if folder.name.endswith(".bad"):
-                continue
-            manifest = _read_manifest(folder, self._run_id)
-            if manifest is None:
-                disk.quarantine(folder)
-                return []
-            found.append(_checkpoint(manifest, folder))
-        return found
+        """Intact checkpoints of this run, oldest first, whether or not training can go on from them.
+
+        From the first damaged one on, all are set aside, the newest first: wherever this is interrupted, the hole
+        stays visible.
+        """
+        folders = [folder for folder in sorted(self._weights.glob("step-*")) if not folder.name.endswith(".bad")]
+        manifests = [_read_manifest(folder, self._key) for folder in folders]
+        n_sound = next((i for i, manifest in enumerate(manifests) if manifest is None), len(folders))
+        for folder in reversed(folders[n_sound:]):
+            disk.quarantine(folder)
+        sound = zip(manifests[:n_sound], folders[:n_sound], strict=True)
+        return [_checkpoint(manifest, folder) for manifest, folder in sound if manifest is not None]
 
     def state(self, checkpoint: Checkpoint) -> Path:
         """Folder of the training state saved with this checkpoint."""
@@ -70,7 +67,7 @@ class Checkpoints:
         for old in self._states.iterdir():
             if old.name != name:
                 disk.remove(old)
-        manifest = _read_manifest(folder, self._run_id)
+        manifest = _read_manifest(folder, self._key)
         if manifest is None:
             raise EnvironmentFault(
                 f"{folder} does not read back as it was written",
@@ -91,7 +88,7 @@ class Checkpoints:
         try:
             with disk.guarded(final, "write"):
                 write(temporary)
-            manifest = _manifest(temporary, checkpoint, self._run_id)
+            manifest = _manifest(temporary, checkpoint, self._key)
             disk.write_atomic(temporary / layout.MANIFEST, canonical(manifest))
             if final.exists():
                 disk.quarantine(final)
@@ -101,16 +98,22 @@ class Checkpoints:
         return final
 
 
-def _manifest(folder: Path, checkpoint: Checkpoint, run_id: str) -> dict[str, JsonValue]:
+def intact(folder: Path, wanted: Collection[str]) -> bool:
+    """Whether the run in this folder still has the weights with these hashes, unchanged; touches nothing."""
+    files = (folder / layout.CHECKPOINTS).glob("step-*[0-9]/*model.safetensors")
+    return set(wanted) <= {sha256_file(file) for file in files}
+
+
+def _manifest(folder: Path, checkpoint: Checkpoint, key: str) -> dict[str, JsonValue]:
     files: dict[str, JsonValue] = {file.name: sha256_file(file) for file in sorted(folder.iterdir())}
     weights = next((digest for name, digest in files.items() if name.endswith("model.safetensors")), "")
     figures = {**asdict(replace(checkpoint, folder=Path())), "sha256": weights}
     figures.pop("folder")
-    return {"run_id": run_id, "files": files, "checkpoint": cast(dict[str, JsonValue], figures)}
+    return {"key": key, "files": files, "checkpoint": cast(dict[str, JsonValue], figures)}
 
 
-def _read_manifest(folder: Path, run_id: str) -> dict[str, JsonValue] | None:
-    """The manifest of a complete, intact folder of this run; None otherwise."""
+def _read_manifest(folder: Path, key: str) -> dict[str, JsonValue] | None:
+    """The manifest of a complete, intact folder with this key; None otherwise."""
     try:
         manifest = parse(dict[str, JsonValue], (folder / layout.MANIFEST).read_bytes(), name=layout.MANIFEST)
         files = manifest["files"]
@@ -118,7 +121,7 @@ def _read_manifest(folder: Path, run_id: str) -> dict[str, JsonValue] | None:
         intact = all(sha256_file(folder / name) == digest for name, digest in files.items())
     except (OSError, EnvironmentFault, KeyError, AssertionError):
         return None
-    return manifest if intact and manifest.get("run_id") == run_id else None
+    return manifest if intact and manifest.get("key") == key else None
 
 
 def _checkpoint(manifest: dict[str, JsonValue], folder: Path) -> Checkpoint:

@@ -85,11 +85,17 @@ def remove(path: Path) -> None:
 
 def quarantine(path: Path) -> Path:
     """Move something damaged out of the way under a free name ending in .bad; nothing is ever overwritten."""
-    number = 0
-    while (target := path.with_name(f"{path.name}.{number}.bad")).exists():
-        number += 1
+    target = free_name(path)
     with guarded(path, "move away"):
         path.replace(target)
+    return target
+
+
+def free_name(path: Path) -> Path:
+    """A name for something set aside that nothing has yet."""
+    number = 0
+    while os.path.lexists(target := path.with_name(f"{path.name}.{number}.bad")):
+        number += 1
     return target
 
 

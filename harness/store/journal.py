@@ -95,6 +95,5 @@ def _parse(line: bytes) -> JsonValue:
 
 
 def _set_aside(path: Path, damaged: Sequence[bytes], intact: Sequence[bytes]) -> None:
-    bad = path.with_name(f"{path.name}.bad")
-    disk.write_atomic(bad, b"\n".join(damaged) + b"\n")
+    disk.write_atomic(disk.free_name(path), b"\n".join(damaged) + b"\n")
     disk.write_atomic(path, b"".join(line + b"\n" for line in intact))

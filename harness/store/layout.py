@@ -26,9 +26,10 @@ TRAINING_STATE = "training-state"
 MANIFEST = "MANIFEST.json"
 
 REPORT = "report.html"
+REPORTS = "reports.json"
 
 # What may differ between a resumed and an uninterrupted run: times, hosts, progress.
-IMPURE = frozenset({EVENTS, LOG, LOCK, ENVIRONMENT})
+IMPURE = frozenset({EVENTS, LOG, LOCK, ENVIRONMENT, REPORTS})
 
 
 def evaluation(candidate: str, split: str) -> str:

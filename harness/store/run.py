@@ -11,6 +11,7 @@ import fcntl
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -25,13 +26,21 @@ T = TypeVar("T")
 _STAGES = "stages.json"
 
 
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A finished stage: the fingerprint of its inputs, and file name -> sha256."""
+
+    inputs: str
+    files: Mapping[str, str]
+
+
 class RunFolder:
     """A run's folder, locked for this process from `with` to its end."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock: int | None = None
-        self._stages: dict[str, JsonValue] = {}
+        self._stages: dict[str, _Stage] = {}
 
     def __enter__(self) -> RunFolder:
         disk.make_folder(self.folder)
@@ -52,18 +61,16 @@ class RunFolder:
     def is_done(self, stage: str, inputs: Mapping[str, JsonValue]) -> bool:
         """Whether this stage was finished from the same inputs and all its files are intact."""
         entry = self._stages.get(stage)
-        if not isinstance(entry, dict) or entry["inputs"] != fingerprint(inputs):
+        if entry is None or entry.inputs != fingerprint(inputs):
             return False
-        files = entry["files"]
-        assert isinstance(files, dict)
-        return all(self._intact(name, str(digest)) for name, digest in files.items())
+        return all(self._intact(name, digest) for name, digest in entry.files.items())
 
     def finish(self, stage: str, inputs: Mapping[str, JsonValue], files: Mapping[str, bytes]) -> None:
         """Write the stage's files, then record it as done. The files come first: a record is a promise."""
         for name, content in files.items():
             disk.write_atomic(self.folder / name, content)
-        digests: dict[str, JsonValue] = {name: sha256(content) for name, content in files.items()}
-        self._stages = {**self._stages, stage: {"inputs": fingerprint(inputs), "files": digests}}
+        digests = {name: sha256(content) for name, content in files.items()}
+        self._stages = {**self._stages, stage: _Stage(fingerprint(inputs), digests)}
         disk.write_atomic(self.folder / _STAGES, canonical(self._stages))
 
     def read(self, name: str) -> bytes:
@@ -97,7 +104,7 @@ class FinishedRun:
 
     def has(self, name: str) -> bool:
         """Whether a finished stage made this file."""
-        return any(name in _files(entry) for entry in self._stages.values())
+        return any(name in entry.files for entry in self._stages.values())
 
     def read(self, name: str) -> bytes:
         """A file, verified against the hash its stage recorded."""
@@ -112,11 +119,11 @@ class FinishedRun:
         return all(
             (self.folder / name).is_file() and sha256_file(self.folder / name) == digest
             for entry in self._stages.values()
-            for name, digest in _files(entry).items()
+            for name, digest in entry.files.items()
         )
 
 
-def read_verified(folder: Path, stages: Mapping[str, JsonValue], name: str) -> bytes:
+def read_verified(folder: Path, stages: Mapping[str, _Stage], name: str) -> bytes:
     """Bytes of a stage's file; EnvironmentFault naming expected and actual hash where they differ."""
     expected = _digest_of(stages, name)
     try:
@@ -136,9 +143,9 @@ def read_verified(folder: Path, stages: Mapping[str, JsonValue], name: str) -> b
     return content
 
 
-def _digest_of(stages: Mapping[str, JsonValue], name: str) -> str:
+def _digest_of(stages: Mapping[str, _Stage], name: str) -> str:
     for entry in stages.values():
-        if digest := _files(entry).get(name):
+        if digest := entry.files.get(name):
             return digest
     raise EnvironmentFault(
         f"no finished stage of this run made {name}",
@@ -147,17 +154,12 @@ def _digest_of(stages: Mapping[str, JsonValue], name: str) -> str:
     )
 
 
-def _files(entry: JsonValue) -> dict[str, str]:
-    files = entry["files"] if isinstance(entry, dict) else {}
-    return {name: str(digest) for name, digest in files.items()} if isinstance(files, dict) else {}
-
-
-def _read_stages(folder: Path, *, keep: bool = False) -> dict[str, JsonValue]:
+def _read_stages(folder: Path, *, keep: bool = False) -> dict[str, _Stage]:
     path = folder / _STAGES
     if not os.path.lexists(path):
         return {}
     try:
-        return parse(dict[str, JsonValue], path.read_bytes(), name=_STAGES)
+        return parse(dict[str, _Stage], path.read_bytes(), name=_STAGES)
     except (EnvironmentFault, OSError):
         if keep:
             raise

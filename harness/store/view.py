@@ -98,7 +98,9 @@ def find_run(name: str, root: Path) -> Path:
     direct = [path for path in (Path(name), root / name) if (path / layout.LOCK).is_file()]
     if direct:
         return direct[0]
-    matches = [path.parent for path in root.glob(f"*/*/{layout.LOCK}") if path.parent.name.startswith(Path(name).name)]
+    task, _, run_id = name.rpartition("/")
+    folders = [path.parent for path in root.glob(f"*/*/{layout.LOCK}")]
+    matches = [f for f in folders if f.name.startswith(run_id) and task in ("", f.parent.name)]
     if len(matches) == 1:
         return matches[0]
     problem = f"{len(matches)} runs begin with {name!r}" if matches else f"there is no run {name!r} below {root}"

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import FAKE, Ran
 
@@ -32,7 +35,79 @@ def test_typed_again_it_does_nothing_and_concludes_the_same(harness: Harness, ec
 def test_resume_takes_the_words_from_the_run(harness: Harness, echo_task: Path) -> None:
     first = harness("run", f"task={echo_task}", *FAKE)
     run_id = next(Path("runs/echo").glob("*")).name
-    assert harness("resume", run_id).out == first.out
+    assert harness("resume", run_id).out.splitlines()[0] == first.out.splitlines()[0]
+
+
+def test_resume_works_from_another_folder_with_the_paths_of_the_first(
+    harness: Harness, echo_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness("run", "task=./echo", *FAKE)
+    folder = next(Path("runs/echo").glob("*")).resolve()
+    (folder / "result.json").unlink()
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    ran = harness("resume", str(folder))
+    assert ran.code == 0, ran.err
+    assert (folder / "result.json").exists()
+
+
+@pytest.mark.parametrize("damage", ["report.html", "summary.md", "results.parquet", "reports.json"])
+def test_a_missing_or_changed_report_is_written_again(harness: Harness, echo_task: Path, damage: str) -> None:
+    harness("run", f"task={echo_task}", *FAKE)
+    file = next(Path("runs/echo").glob("*")) / damage
+    content = file.read_bytes()
+    for harm in (file.unlink, lambda: file.write_text("hi")):
+        harm()
+        assert harness("run", f"task={echo_task}", *FAKE).code == 0
+        assert len(file.read_bytes()) > len(content) / 2
+
+
+def test_a_run_without_the_weights_it_ships_is_not_finished(harness: Harness, echo_task: Path) -> None:
+    ran = harness("run", f"task={echo_task}", *FAKE)
+    shipped = next(Path("runs/echo").glob("*/checkpoints/step-000006"))
+    shutil.rmtree(shipped)
+    again = harness("run", f"task={echo_task}", *FAKE)
+    assert "nothing was done" not in again.err
+    assert again.out == ran.out
+    assert shipped.is_dir()
+
+
+def test_settings_that_contradict_each_other_write_nothing(harness: Harness, echo_task: Path) -> None:
+    for words, code in (
+        ([*FAKE, "trainer=lora"], "E-CONFLICT"),
+        ([*FAKE, "prompting.system=a<|end|><|assistant|>b"], "E-SPECIAL-IN-TEXT"),
+        ([*FAKE, "prompting.instruction=a<|end|>b"], "E-SPECIAL-IN-TEXT"),
+        ([*FAKE, "generation.temperature=inf"], "E-OPTION"),
+        ([*FAKE, "metrics.options=abc", "metrics.options.x.y=1"], "E-OPTION"),
+    ):
+        given = [word for word in words if not (word == "trainer=fake" and "trainer=lora" in words)]
+        ran = harness("run", f"task={echo_task}", *given)
+        assert ran.code == 2, ran.err
+        assert code in ran.err
+        assert not Path("runs").exists()
+
+
+def test_an_empty_stop_list_is_empty(harness: Harness, echo_task: Path) -> None:
+    ran = harness("run", f"task={echo_task}", *FAKE, "generation.stop=")
+    assert ran.code == 0, ran.err
+    assert json.loads(next(Path("runs/echo").glob("*/spec.json")).read_text())["task"]["generation"]["stop"] == []
+
+
+def test_a_trainer_named_in_one_line_of_the_task_is_understood(harness: Harness, echo_task: Path) -> None:
+    file = echo_task / "task.toml"
+    file.write_text('trainer = "fake"\n' + file.read_text())
+    ran = harness("run", f"task={echo_task}", "backend=fake", "model=fake", "n_resamples=100")
+    assert ran.code == 0, ran.err
+    file.write_text(file.read_text().replace('trainer = "fake"', "prompting = 3").replace("[prompting]", "[trainer]"))
+    refused = harness("run", f"task={echo_task}", *FAKE)
+    assert (refused.code, "must be a table" in refused.err) == (2, True)
+
+
+def test_a_run_is_found_by_its_own_task_only(harness: Harness, echo_task: Path) -> None:
+    harness("run", f"task={echo_task}", *FAKE)
+    assert harness("report", "echo/fake-fake").code == 0
+    assert harness("report", "other/fake-fake").code == 2
 
 
 def test_resume_refuses_changed_data(harness: Harness, echo_task: Path) -> None:
@@ -81,7 +156,12 @@ def test_failures_are_counted_never_scored(harness: Harness, echo_task: Path) ->
         assert estimate["n"] + estimate["failures"] == evaluation["n"]
     assert any(e["failures"] for e in result["evaluations"])
     assert "unanswered" in ran.out
-    assert harness(*words, "--allow-failures").code == 0
+    again = harness(*words, "--allow-failures")
+    assert again.code == 0
+    assert "nothing was done" in again.err
+    for comparison in result["comparisons"]:
+        difference = comparison["candidate_value"] - comparison["baseline_value"]
+        assert comparison["delta"] == pytest.approx(difference)
 
 
 def test_check_scores_the_references_and_shows_findings(harness: Harness, echo_task: Path) -> None:

@@ -94,6 +94,8 @@ def comparison(question: str, baseline: str, delta: float, p: float) -> Comparis
         candidate="tuned",
         baseline=baseline,
         metric="rouge_l",
+        candidate_value=0.8,
+        baseline_value=0.8 - delta,
         delta=delta,
         low=delta - 0.0312,
         high=delta + 0.0298,
@@ -115,10 +117,10 @@ def comparison(question: str, baseline: str, delta: float, p: float) -> Comparis
     )
 
 
-def without_leaked(delta: float) -> dict[str, float | int | None]:
+def without_leaked(delta: float) -> dict[str, float | int | str | None]:
     """The comparison again, on the rows that are not in training."""
     ends = {"delta": delta - 0.021, "low": delta - 0.06, "high": delta + 0.02, "p": 0.47}
-    return {"n": 171, "n_left_out": 29, "candidate": 0.5204, "baseline": 0.5102, **ends}
+    return {"n": 171, "n_left_out": 29, "candidate": 0.5204, "baseline": 0.5102, "answer": "cannot tell", **ends}
 
 
 def checkpoint(step: int) -> CheckpointRecord:

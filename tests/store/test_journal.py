@@ -46,7 +46,7 @@ def test_a_damaged_record_in_the_middle_is_set_aside_and_the_others_kept(journal
     with Journal(journal) as opened:
         assert opened.recovered == [RECORDS[0], RECORDS[2]]
     assert read(journal) == [RECORDS[0], RECORDS[2]]
-    assert journal.with_name("outcomes.journal.bad").exists()
+    assert journal.with_name("outcomes.journal.0.bad").exists()
 
 
 @given(position=st.integers(0, 10_000), bit=st.integers(0, 7))

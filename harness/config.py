@@ -62,6 +62,7 @@ class Settings:
     out: Path
     words: tuple[str, ...]
     origins: Mapping[str, str]
+    notes: tuple[str, ...]
 
 
 def resolve(words: Sequence[str], *, drop_bad: bool = False) -> Settings:
@@ -83,8 +84,11 @@ def resolve(words: Sequence[str], *, drop_bad: bool = False) -> Settings:
     assert isinstance(task_trainer, dict)
     # The task's [trainer] settings were chosen for one trainer; another one starts from its own defaults.
     intended = str(task_trainer.pop("name", "lora"))
-    trainer_name = typed.pop("trainer.name", intended)
-    if trainer_name != intended:
+    named = typed.pop("trainer.name", None)
+    trainer_name = named or intended
+    notes = []
+    if trainer_name != intended and task_trainer:
+        notes.append(f"[trainer] of {TASK_FILE} is for {intended}: {', '.join(sorted(task_trainer))} not used")
         task_trainer = {}
     trainer = cast(Trainer, registry.load("trainers", trainer_name))
     fields = dict(_known_fields(trainer.spec_type))
@@ -92,6 +96,8 @@ def resolve(words: Sequence[str], *, drop_bad: bool = False) -> Settings:
     run: Nested = {"task": document, "trainer": task_trainer, "trainer_name": trainer_name}
     run["drop_bad"] = drop_bad
     origins = dict.fromkeys(_leaves({"task": document, "trainer": task_trainer}), TASK_FILE)
+    if named is not None:
+        origins["trainer_name"] = f"typed: trainer={named}"
     mistakes = _overlay(run, typed, fields, origins)
     trainer_values = cast(Nested, run.pop("trainer"))
     if "seed" in trainer.spec_type.model_fields:
@@ -102,7 +108,7 @@ def resolve(words: Sequence[str], *, drop_bad: bool = False) -> Settings:
     if mistakes or spec is None or trainer_spec is None:
         raise _mistakes(mistakes)
     spec = spec.model_copy(update={"trainer": trainer_spec.model_dump(mode="json")})
-    return Settings(spec, trainer, trainer_spec, folder, out, tuple(words), _all_origins(spec, origins))
+    return Settings(spec, trainer, trainer_spec, folder, out, tuple(words), _all_origins(spec, origins), tuple(notes))
 
 
 def task_schema() -> Nested:
@@ -262,6 +268,8 @@ def _mistake(detail: ErrorDetails, prefix: str, model: type[BaseModel], origins:
     if detail["type"] == "extra_forbidden":
         known = [key.removeprefix("task.") for key, _ in _fields(model, tuple(prefix.split(".")[:-1]))]
         return f"unknown setting {shown!r} ({origin}). {_suggestion(shown, known)}"
+    if isinstance(detail["input"], dict):
+        return f"{shown}: {message}"
     if detail["type"] == "missing":
         return f"{shown} is missing from {TASK_FILE}"
     return f"{shown}: {message} (got {detail['input']!r:.60} from {origin})"

@@ -27,7 +27,7 @@ class Facts:
     special_texts: Sequence[str]
     row_problems: Mapping[str, str]
     selection_rule: str
-    metric_range: tuple[float, float]
+    bounded: bool
     splits: Mapping[Split, tuple[Sample, ...]]
     folded: Mapping[str, str]
 

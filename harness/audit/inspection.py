@@ -45,14 +45,14 @@ def audit(
     special_texts: Sequence[str],
     row_problems: Mapping[str, str],
     selection_rule: str,
-    metric_range: tuple[float, float] = (0.0, 1.0),
+    bounded: bool = True,
 ) -> AuditRecord:
     """Everything found while reading, and then by every check. Fatal findings block a run; nothing is raised here.
 
     lengths: sample id -> (prompt tokens zero-shot, reference tokens with the end token); rows that could not be
     rendered are left out and stand in `row_problems` (sample id -> sentence).
     special_texts: how the tokenizer spells its control tokens. selection_rule: `select.rule`.
-    metric_range: lowest and highest value of the primary metric.
+    bounded: whether the primary metric runs from 0 to 1; of others no detectable difference is known beforehand.
     """
     facts = Facts(
         dataset=dataset,
@@ -62,7 +62,7 @@ def audit(
         special_texts=special_texts,
         row_problems=row_problems,
         selection_rule=selection_rule,
-        metric_range=metric_range,
+        bounded=bounded,
         splits={split: dataset.split(split) for split in SPLITS},
         folded=folded_questions(dataset.samples),
     )

@@ -74,11 +74,11 @@ def detectable_effect(facts: Facts) -> tuple[float | None, str]:
     n = len({sample.group or sample.id for sample in test}) if facts.task.data.group else len(test)
     if n < 2:
         return None, "at least two test rows are needed"
-    low, high = facts.metric_range
-    sd = _SD * (high - low)
+    if not facts.bounded:
+        return None, "not known beforehand for a metric that does not run from 0 to 1"
     unit = f"groups of data.group = {facts.task.data.group!r}, each as one row" if facts.task.data.group else "rows"
     assumption = (
-        f"{n:,} independent test {unit}; paired difference per row with a standard deviation of {sd:g} "
-        f"on a metric from {low:g} to {high:g}; two-sided test at 5 %, power 80 %"
+        f"{n:,} independent test {unit}; paired difference per row with a standard deviation of {_SD} "
+        "on a metric from 0 to 1; two-sided test at 5 %, power 80 %"
     )
-    return minimum_detectable_effect(n, sd=sd), assumption
+    return minimum_detectable_effect(n, sd=_SD), assumption

@@ -67,7 +67,7 @@ def invisible_characters(facts: Facts) -> Iterator[Finding]:
 
 def outliers(facts: Facts) -> Iterator[Finding]:
     """E-OUTLIER: rows very much longer than the others; often two records glued together."""
-    sizes = {sample.id: sum(map(len, _texts(sample))) for sample in facts.samples}
+    sizes = {s.id: len(s.question) + max(map(len, s.references), default=0) for s in facts.samples}
     usual = median(sizes.values()) if sizes else 0.0
     limit = max(_OUTLIER_FACTOR * usual, _OUTLIER_CHARACTERS)
     rows = [sample for sample in facts.samples if sizes[sample.id] > limit]

@@ -132,9 +132,10 @@ def _run(
     prepared = prepare(identified, plugins)
     require_sound(prepared)
     if dry_run:
+        _announce(settings, prepared)
         _show_plan(prepared, plugins, as_json=as_json)
         return
-    _announce(prepared)
+    _announce(settings, prepared)
     # Loads the model: what it refuses (device, dtype, vocabulary) is refused before anything is written.
     _ = prepared.backend.identity
     resume_command = f"harness resume {shlex.quote(str(folder))}"
@@ -236,8 +237,10 @@ def _environment(settings: Settings) -> dict[str, JsonValue]:
     }
 
 
-def _announce(prepared: Prepared) -> None:
+def _announce(settings: Settings, prepared: Prepared) -> None:
     """What was noticed about the data and what this test set can show, before anything is spent."""
+    for note in settings.notes:
+        echo(f"note: {note}", error=True)
     for finding in prepared.audit.findings:
         echo(f"{finding.severity}[{finding.code}]: {finding.what}", error=True)
     effect = prepared.audit.minimum_detectable_effect

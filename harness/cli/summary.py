@@ -23,7 +23,7 @@ def show_result(result: RunResult, folder: Path) -> None:
         ["on test", *result.metrics, "n", "failed"],
         [_row(record, result, record.arm == chosen) for record in records],
     )
-    echo("value [95 % interval]; several draws of shots: pooled, ± the standard deviation of the draws")
+    echo("value [95 % interval]; several draws of shots: their mean, ± their standard deviation")
     for caveat in conclusion.caveats:
         echo(f"Note: {caveat}.")
     for step in conclusion.next_steps:

@@ -129,7 +129,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """The draws of one candidate, averaged per sample: `base-4shot` over three sets and orders of shots."""
+    """The draws of one candidate, averaged: `base-4shot` over three sets and orders of shots."""
 
     name: str
     candidates: tuple[Candidate, ...]

@@ -39,9 +39,10 @@ def create_json_valid(context: MetricContext) -> Metric:
 class FieldF1:
     """Micro F1 over the (key, value) pairs of JSON objects, values compared whole and as JSON (1 is 1.0, not "1").
 
-    Statistics: pairs right, predicted, wanted. A completion that is no JSON object predicts none. Several references:
-    the one with the best F1 for the sample, the first of equals. Empty and empty count nothing in the corpus score
-    (undefined if there is nothing else) and 1 for the sample.
+    Statistics: pairs right, predicted, wanted, and whether the completion is no JSON object. Such a completion predicts
+    nothing, and scores 0 for its sample even where nothing was wanted. Several references: the one with the best F1 for
+    the sample, the first of equals. Empty and empty count nothing in the corpus score (undefined if there is nothing
+    else) and 1 for the sample.
     """
 
     name: str
@@ -51,20 +52,21 @@ class FieldF1:
     worst: float = 0.0
 
     def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
-        """(N, 3): right, predicted, wanted."""
-        rows = [
-            _best_counts(fields(completion) or frozenset(), _wanted(sample, self.name))
-            for sample, completion in zip(samples, completions, strict=True)
-        ]
-        return np.array(rows, dtype=np.float64).reshape(-1, 3)
+        """(N, 4): right, predicted, wanted, invalid."""
+        rows = []
+        for sample, completion in zip(samples, completions, strict=True):
+            found = fields(completion)
+            rows.append((*_best_counts(found or frozenset(), _wanted(sample, self.name)), found is None))
+        return np.array(rows, dtype=np.float64).reshape(-1, 4)
 
     def value(self, totals: FloatArray) -> FloatArray:
         """2 right / (predicted + wanted)."""
         return ratio(2 * totals[..., 0], totals[..., 1] + totals[..., 2])
 
     def per_sample(self, statistics: FloatArray) -> FloatArray:
-        """The sample's F1; 1 where nothing was wanted and nothing predicted."""
-        return np.nan_to_num(self.value(statistics), nan=1.0)
+        """The sample's F1; 1 where nothing was wanted and an empty object came, 0 where no object came."""
+        scores: FloatArray = np.nan_to_num(self.value(statistics), nan=1.0) * (1 - statistics[:, 3])
+        return scores
 
 
 def create_field_f1(context: MetricContext) -> Metric:

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.core.protocols import Metric
 from harness.core.records import Comparison, Flip
-from harness.core.types import FloatArray
+from harness.pipeline.draws import beside, over_draws
 from harness.pipeline.evaluate import BoolArray, TestEvaluation, clusters_of, rng_for
 from harness.stats.decision import decide
 from harness.stats.multiplicity import holm
@@ -105,11 +105,11 @@ class Comparing:
     def _paired(self, tuned: TestEvaluation, baseline: TestEvaluation, keep: BoolArray | None) -> Paired:
         used = tuned.answered & baseline.answered
         used = used if keep is None else used & keep
-        name = self.metric.name
+        n_draws = max(tuned.n_draws, baseline.n_draws)
         return paired(
-            self.metric,
-            tuned.statistics[name][used],
-            baseline.statistics[name][used],
+            over_draws(self.metric, n_draws),
+            beside(tuned.statistics[self.metric.name][:, used], n_draws),
+            beside(baseline.statistics[self.metric.name][:, used], n_draws),
             clusters=clusters_of([sample for sample, kept in zip(tuned.samples, used, strict=True) if kept]),
             n_resamples=self.n_resamples,
             rng=rng_for(self.seed, f"compare {baseline.arm.name} {keep is None}"),
@@ -158,8 +158,7 @@ class Comparing:
         }
 
     def _value(self, evaluation: TestEvaluation, used: BoolArray) -> float | None:
-        totals: FloatArray = evaluation.statistics[self.metric.name][used].sum(axis=0)
-        value = float(self.metric.value(totals))
+        value = evaluation.value(self.metric, used)
         return value if np.isfinite(value) else None
 
     def _flips(self, tuned: TestEvaluation, baseline: TestEvaluation, test: Paired) -> tuple[Flip, ...]:

@@ -58,8 +58,8 @@ def conclude(
         ship=_ship(best, chosen),
         coverage=coverage,
         coverage_met=coverage == 1,
-        caveats=tuple(_caveats(selection, comparisons, test, audit, coverage)),
-        next_steps=tuple(_next_steps(selection, best, chosen, final_step)),
+        caveats=tuple(_caveats(metric, selection, comparisons, test, audit, coverage)),
+        next_steps=tuple(_next_steps(selection, best, test[chosen], final_step)),
     )
 
 
@@ -82,10 +82,10 @@ def _sentence(metric: Metric, comparisons: Sequence[Comparison]) -> str:
     tuned = f"{metric.name} {number(best.candidate_value)} with {same.candidate}"
     against = f"{number(same.baseline_value)} untuned with the same prompt ({_difference(same)})"
     if differ:
-        named = f"for the best untuned candidate, {best.baseline}"
+        named = f"for the best untuned candidate on validation, {best.baseline}"
         against = f"{against} and {number(best.baseline_value)} {named} ({_difference(best)})"
     elif len(comparisons) > 1:
-        against = f"{against}, which is also the best untuned candidate"
+        against = f"{against}, which is also the best untuned candidate on validation"
     n = f"n = {best.n}" if best.n == same.n else f"n = {same.n} and {best.n}"
     return f"{head}: {tuned}, against {against}; 95 % intervals, {n} test samples."
 
@@ -113,6 +113,7 @@ def _ship(best: Comparison, chosen: str) -> str:
 
 
 def _caveats(
+    metric: Metric,
     selection: Selection,
     comparisons: Sequence[Comparison],
     test: Mapping[str, EvaluationRecord],
@@ -120,6 +121,7 @@ def _caveats(
     coverage: float,
 ) -> list[str]:
     caveats = _leak_caveats(comparisons[-1], audit)
+    n_untuned = sum(record.step is None for record in test.values())
     if coverage < 1:
         caveats.append(
             f"some candidate left {1 - coverage:.1%} of the test samples unanswered; a comparison is over the samples "
@@ -127,7 +129,13 @@ def _caveats(
         )
     caveats.extend(f"{name} could not be chosen: it {reason}" for name, reason in selection.excluded.items())
     if selection.best_untuned is None:
-        caveats.append("there are no validation rows: the last checkpoint was taken, and no best prompt was looked for")
+        caveats.append("there are no validation rows: the last checkpoint was taken, no best prompt looked for")
+    if not selection.no_signal and len(selection.tied_steps) == len(selection.scores) - n_untuned > 1:
+        caveats.append("validation cannot tell the checkpoints apart; the earliest was taken")
+    if all(c.candidate_value == c.baseline_value == metric.worst for c in comparisons):
+        caveats.append(
+            f"every candidate scores {metric.worst:g}, the worst there is: {metric.name} sees nothing learnt"
+        )
     if selection.no_signal:
         caveats.append("all checkpoints scored the same on validation: the choice among them had no signal")
     if selection.optimism is not None and selection.optimism > 0:
@@ -158,8 +166,13 @@ def _figure(value: float | int | str | None) -> float | None:
     return value if isinstance(value, int | float) else None
 
 
-def _next_steps(selection: Selection, best: Comparison, chosen: str, final_step: int) -> list[str]:
+def _next_steps(selection: Selection, best: Comparison, chosen: EvaluationRecord, final_step: int) -> list[str]:
     steps = []
+    if chosen.finish_reasons.get("length", 0) > chosen.n / 2:
+        steps.append(
+            "most tuned answers never ended: train longer or with a higher trainer.lr, try trainer=full, "
+            "or set generation.stop"
+        )
     if best.answer == "cannot tell" and best.n_needed is not None:
         steps.append(
             f"a test set of {best.n_needed} samples would tell a difference of {best.smallest_effect:g} (80 % power)"
@@ -169,7 +182,9 @@ def _next_steps(selection: Selection, best: Comparison, chosen: str, final_step:
         steps.append("the last checkpoint scored best: more epochs may help (trainer.epochs)")
     if selection.chosen_step != selection.best_step:
         best_name = checkpoint_name(selection.best_step)
-        steps.append(f"{best_name} scored best on validation, {chosen} is earlier and within one standard error of it")
+        steps.append(
+            f"{best_name} scored best on validation, {chosen.arm} is earlier and within one standard error of it"
+        )
     return steps
 
 

@@ -20,6 +20,7 @@ from pydantic import JsonValue
 from harness.core.protocols import Metric
 from harness.core.records import Estimate, EvaluationRecord
 from harness.core.types import Arm, Completion, Failure, FloatArray, Outcome, Sample, Split
+from harness.pipeline.draws import beside, over_draws
 from harness.pipeline.generate import Generated, Generation
 from harness.stats.resampling import estimate
 from harness.store import layout
@@ -39,7 +40,7 @@ _LENGTH_RATIO_ALARM = (0.2, 5.0)
 class Evaluation:
     """What one arm did on one split, aligned with the split's samples.
 
-    statistics: metric -> (N, K), averaged over the arm's draws; rows without an answer are zero.
+    statistics: metric -> (D, N, K), one layer a draw of shots; rows without an answer are zero.
     answered: (N,) whether every draw gave a completion; rows outside it never enter a number.
     outcomes: one tuple of N for each draw.
     """
@@ -50,6 +51,16 @@ class Evaluation:
     answered: BoolArray
     outcomes: tuple[tuple[Outcome, ...], ...]
     record: EvaluationRecord
+
+    @property
+    def n_draws(self) -> int:
+        """Number of draws of shots."""
+        return len(self.arm.candidates)
+
+    def value(self, metric: Metric, used: BoolArray) -> float:
+        """The metric over the samples in `used`, mean over draws; nan where undefined."""
+        joined = beside(self.statistics[metric.name][:, used], self.n_draws)
+        return float(over_draws(metric, self.n_draws).value(joined.sum(axis=0)))
 
     @property
     def coverage(self) -> float:
@@ -95,9 +106,8 @@ class Evaluator:
         outcomes = tuple(draw.outcomes for draw in draws)
         answered = np.array([all(isinstance(o, Completion) for o in row) for row in zip(*outcomes, strict=True)], bool)
         per_draw = self._statistics(arm, split, samples, draws)
-        statistics = {name: np.mean(stack, axis=0) for name, stack in per_draw.items()}
         record = self._record(arm, split, samples, draws, per_draw, answered, base)
-        return kind(arm, tuple(samples), statistics, answered, outcomes, record)
+        return kind(arm, tuple(samples), per_draw, answered, outcomes, record)
 
     def _statistics(
         self, arm: Arm, split: Split, samples: Sequence[Sample], draws: Sequence[Generated]
@@ -169,8 +179,8 @@ class Evaluator:
         clusters = clusters_of([sample for sample, keep in zip(samples, used, strict=True) if keep])
         return tuple(
             estimate(
-                metric,
-                per_draw[metric.name].mean(axis=0)[used],
+                over_draws(metric, len(per_draw[metric.name])),
+                beside(per_draw[metric.name][:, used], len(per_draw[metric.name])),
                 clusters=clusters,
                 failures=int((~used).sum()),
                 n_resamples=self.n_resamples,

@@ -95,12 +95,14 @@ def prepare(identified: Identified, plugins: Plugins) -> Prepared:
     backend = plugins.backend.create(spec.model, spec.backend, thinking=spec.task.prompting.thinking)
     renderer = Renderer(backend.tokenizer, spec.task.prompting, train_on_all=spec.task.data.train_on == "all")
     _check_prompting(spec, backend)
-    metrics = _make_metrics(spec, dataset, plugins)
+    # With unreadable rows, what a metric says of the references would be about the wrong thing.
+    unreadable = any(finding.severity == "fatal" for finding in dataset.findings)
+    metrics = () if unreadable else _make_metrics(spec, dataset, plugins)
     rendered = _render(dataset.samples, renderer)
-    record = _audit(spec, dataset, rendered, renderer, backend, metrics[0])
+    record = _audit(spec, dataset, rendered, renderer, backend, metrics)
     if spec.drop_bad and (reasons := droppable(record)):
         dataset = dataset.without(reasons)
-        record = _audit(spec, dataset, rendered, renderer, backend, metrics[0])
+        record = _audit(spec, dataset, rendered, renderer, backend, metrics)
     shots = ShotPool(dataset.split("train"), seed=spec.seed)
     if not record.fatal:
         record = replace(record, findings=(*record.findings, *_long_shots(spec, dataset, renderer, shots, backend)))
@@ -150,7 +152,12 @@ def _check_prompting(spec: RunSpec, backend: Backend) -> None:
 
 
 def _audit(
-    spec: RunSpec, dataset: Dataset, rendered: _Rendered, renderer: Renderer, backend: Backend, primary: Metric
+    spec: RunSpec,
+    dataset: Dataset,
+    rendered: _Rendered,
+    renderer: Renderer,
+    backend: Backend,
+    metrics: Sequence[Metric],
 ) -> AuditRecord:
     record = audit(
         dataset,
@@ -160,7 +167,7 @@ def _audit(
         special_texts=_special_texts(backend),
         row_problems=rendered.problems,
         selection_rule=spec.select.rule,
-        metric_range=(min(primary.worst, primary.best), max(primary.worst, primary.best)),
+        bounded=all((metric.worst, metric.best) == (0, 1) for metric in metrics[:1]),
     )
     if renderer.skew is None:
         return record
@@ -235,8 +242,10 @@ def _render(samples: Sequence[Sample], renderer: Renderer) -> _Rendered:
             if len(problems) == len(samples):
                 raise
             continue
-        n_reference = len(renderer.completion_ids(sample.references[0]))
-        lengths[sample.id] = (len(row.ids) - n_reference, n_reference)
+        n_references = [len(renderer.completion_ids(reference)) for reference in sample.references]
+        # Trained on is the first; answered is any, so the shortest says whether one can be.
+        n_shown = n_references[0] if sample.split == "train" else min(n_references)
+        lengths[sample.id] = (len(row.ids) - n_references[0], n_shown)
         if problem := renderer.problem(sample, row):
             problems[sample.id] = problem
         if sample.split != "test":

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness import __version__
+from harness.core.protocols import Metric
 from harness.core.records import Comparison, RunResult, SampleRow, Selection
-from harness.core.types import Completion, Failure, checkpoint_name
+from harness.core.types import Completion, Failure, FloatArray, checkpoint_name
 from harness.pipeline.compare import Comparing
 from harness.pipeline.conclude import conclude
+from harness.pipeline.draws import beside, over_draws
 from harness.pipeline.evaluate import Evaluator, TestEvaluation, ValidationEvaluation
 from harness.pipeline.generate import Generation
 from harness.pipeline.prepare import Plugins, Prepared, untuned_arms
@@ -129,10 +131,7 @@ def _conclude(
 
 
 def _sample_rows(prepared: Prepared, on_test: Sequence[TestEvaluation]) -> list[SampleRow]:
-    scores = {
-        evaluation.arm.name: {m.name: m.per_sample(evaluation.statistics[m.name]) for m in prepared.metrics}
-        for evaluation in on_test
-    }
+    scores = {evaluation.arm.name: {m.name: _scores(evaluation, m) for m in prepared.metrics} for evaluation in on_test}
     rows = []
     for index, sample in enumerate(on_test[0].samples):
         first = {e.arm.name: e.outcomes[0][index] for e in on_test}
@@ -155,3 +154,9 @@ def _sample_rows(prepared: Prepared, on_test: Sequence[TestEvaluation]) -> list[
             )
         )
     return rows
+
+
+def _scores(evaluation: TestEvaluation, metric: Metric) -> FloatArray:
+    """(N,) per-sample scores, mean over draws."""
+    joined = beside(evaluation.statistics[metric.name], evaluation.n_draws)
+    return over_draws(metric, evaluation.n_draws).per_sample(joined)

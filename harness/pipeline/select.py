@@ -44,7 +44,7 @@ def select(
     samples = [sample for sample, keep in zip(eligible[0].samples, common, strict=True) if keep]
     choice = choose(
         metric,
-        {_step(e): e.statistics[metric.name][common] for e in eligible},
+        {_step(e): e.statistics[metric.name][0][common] for e in eligible},
         clusters=clusters_of(samples),
         rule=spec.rule,
         n_resamples=n_resamples,
@@ -116,7 +116,7 @@ def _best_untuned(untuned: Sequence[ValidationEvaluation], metric: Metric, spec:
         return untuned[0].arm.name
     common = np.logical_and.reduce([e.answered for e in eligible])
     sign = 1 if metric.higher_is_better else -1
-    values = [sign * float(metric.value(e.statistics[metric.name][common].sum(axis=0))) for e in eligible]
+    values = [sign * e.value(metric, common) for e in eligible]
     ranked = [
         (-value, e.arm.shots, e.arm.name) for value, e in zip(values, eligible, strict=True) if np.isfinite(value)
     ]

@@ -28,9 +28,10 @@ def parse(kind: type[T], content: bytes, *, name: str) -> T:
     try:
         return TypeAdapter(kind).validate_json(content)
     except ValidationError as err:
+        first = err.errors()[0]
         raise EnvironmentFault(
-            f"{name} does not hold what it should: {err.errors()[0]['msg']}",
-            fix="delete the file and type the same command again, it will be made anew",
+            f"{name} does not hold what it should: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            fix="it is damaged, or of another version of the harness; the run's own command makes it anew",
             code="E-CORRUPT",
         ) from err
 

@@ -82,7 +82,7 @@ REFERENCE = '{"food": "thai", "people": 2, "slots": {"day": "mon", "hours": [1, 
 def test_fields_are_counted_by_hand(make, samples_of, completion, right, predicted):
     samples = samples_of([REFERENCE])
     row = make("field_f1", samples).measure(samples, [completion])
-    assert row.tolist() == [[right, predicted, 3]]
+    assert row[:, :3].tolist() == [[right, predicted, 3]]
 
 
 def test_micro_f1_is_not_the_mean_of_f1s(score):
@@ -102,9 +102,15 @@ def test_empty_and_empty_is_right_for_the_sample_and_counts_nothing(score):
     assert score("field_f1", ['{"a": 1}'], ["{}"]) == (0.0, [0.0])
 
 
+def test_an_answer_that_is_no_object_is_wrong_even_where_nothing_was_wanted(score):
+    value, rows = score("field_f1", ['{"a": 1', '{"a": 1}'], ["{}", '{"a": 1}'])
+    assert rows == [0.0, 1.0]
+    assert value == 1.0  # micro F1 counts pairs, and there was none: json_valid beside it tells
+
+
 def test_the_best_reference_counts(score, make, samples_of):
     samples = samples_of([('{"a": 1, "b": 2}', '{"a": 1}')])
-    assert make("field_f1", samples).measure(samples, ['{"a": 1}']).tolist() == [[1, 1, 1]]
+    assert make("field_f1", samples).measure(samples, ['{"a": 1}']).tolist() == [[1, 1, 1, 0]]
 
 
 def test_a_reference_that_is_no_object_is_an_error_with_its_place(make, samples_of):

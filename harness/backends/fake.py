@@ -33,7 +33,6 @@ class FakeTokenizer:
     eos_id: int | None = _END
     bos_id: int | None = None
     special_ids = frozenset(_SPELLED)
-    has_chat_template = True
     sha256 = hashlib.sha256(b"harness fake tokenizer 1").hexdigest()
 
     def encode(self, text: str, *, special: bool) -> list[int]:
@@ -136,11 +135,6 @@ class FakeKind:
 
 
 backend = FakeKind()
-
-
-def write_skill(folder: Path, skill: float) -> None:
-    """A checkpoint's weights: one number."""
-    (folder / WEIGHTS).write_text(json.dumps({"skill": skill}))
 
 
 def read_skill(folder: Path) -> float:

@@ -35,7 +35,7 @@ def show_table(headings: list[str], rows: list[list[str]], *, numbers: bool = Tr
         table.add_column(Text(escape(heading)), justify="right" if numbers and index else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(escape(cell, _LINE)) for cell in row))
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False)
     with console.capture() as capture:
         console.print(table)
     lines = (line.rstrip() for line in capture.get().rstrip("\n").split("\n"))

@@ -70,7 +70,7 @@ class PromptingSpec(Spec):
 
     system: str | None = Field(None, description="system instruction, where the row has none of its own")
     instruction: str | None = Field(None, description="text put before the last user turn")
-    form: Literal["chat", "text"] = Field("chat", description="chat template, or plain text: the answer follows directly")
+    form: Literal["chat", "text"] = Field("chat", description="chat template, or text that the answer follows at once")
     system_role: Literal["system", "user"] = Field("system", description="user: fold it into the first user turn")
     thinking: bool = Field(False, description="what templates with enable_thinking are told")
     shots: tuple[Annotated[int, Field(ge=0, le=64)], ...] = Field((0, 4), description="untuned baselines, by shots")

@@ -84,11 +84,6 @@ class HFTokenizer:
         added = (token_id for token_id, token in self._inner.added_tokens_decoder.items() if token.special)
         return frozenset(self._inner.all_special_ids).union(added)
 
-    @property
-    def has_chat_template(self) -> bool:
-        """Whether `apply_template` can work."""
-        return self._template is not None
-
     @cached_property
     def n_ids(self) -> int:
         """One more than the largest id: the embedding rows a model must have."""

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from harness.config import Settings
     from harness.pipeline.prepare import Identified, Plugins, Prepared
 
-Words = Annotated[list[str], typer.Argument(help="task=NAME|FOLDER and settings: model=... trainer.lr=1e-4 ...")]
+_SECTIONS = "data prompting generation metrics trainer model backend select, and seed, n_resamples, out"
+Words = Annotated[
+    list[str],
+    typer.Argument(help=f"task=NAME|FOLDER and settings: model=... trainer.lr=1e-4 ... (sections: {_SECTIONS})"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="for programs")]
 AllowFailures = Annotated[bool, typer.Option("--allow-failures", help="exit 0 even if samples failed")]
 
@@ -93,6 +97,7 @@ def check(
             echo("\n".join(describe(finding)))
         show_table(["metric", "of the references", "best", "verdict"], [result.row() for result in results])
         _show_counts(prepared)
+        echo(_detectable(prepared))
     failed = bool(prepared.audit.fatal) or any(not result.ok for result in results)
     exit_code = 2 if failed else 0
 
@@ -243,10 +248,7 @@ def _announce(settings: Settings, prepared: Prepared) -> None:
         echo(f"note: {note}", error=True)
     for finding in prepared.audit.findings:
         echo(f"{finding.severity}[{finding.code}]: {finding.what}", error=True)
-    effect = prepared.audit.minimum_detectable_effect
-    if effect is not None:
-        assumption = prepared.audit.mde_assumption
-        echo(f"smallest difference this test set can detect: {effect:.3f} ({assumption})", error=True)
+    echo(_detectable(prepared), error=True)
 
 
 def _show_counts(prepared: Prepared) -> None:
@@ -254,9 +256,12 @@ def _show_counts(prepared: Prepared) -> None:
     counts = ", ".join(f"{n} {split}" for split, n in record.n_samples.items())
     dropped = ", ".join(f"{n} dropped for {reason}" for reason, n in record.n_dropped.items())
     echo(f"{record.n_rows} rows: {counts}" + (f"; {dropped}" if dropped else ""))
-    if prepared.audit.minimum_detectable_effect is not None:
-        effect = prepared.audit.minimum_detectable_effect
-        echo(f"smallest difference this test set can detect: {effect:.3f} ({prepared.audit.mde_assumption})")
+
+
+def _detectable(prepared: Prepared) -> str:
+    effect, assumption = prepared.audit.minimum_detectable_effect, prepared.audit.mde_assumption
+    figure = "unknown" if effect is None else f"{effect:.3f}"
+    return f"smallest difference this test set can detect: {figure} ({assumption})"
 
 
 def _show_plan(prepared: Prepared, plugins: Plugins, *, as_json: bool) -> None:

@@ -14,9 +14,10 @@ from harness.core.errors import HarnessError
 from harness.core.protocols import Backend, BackendKind, Metric, Reporter, Trainer
 from harness.core.records import AuditRecord, Finding
 from harness.core.specs import RunSpec
-from harness.core.types import Arm, Candidate, Sample, Sampling, TokenRow
+from harness.core.types import Arm, Candidate, Sampling, TokenRow
 from harness.data import Dataset, read
 from harness.metrics.context import MetricContext
+from harness.pipeline.rendering import Rendered, long_shots, render, special_texts
 from harness.prompting import Renderer, ShotPool
 from harness.store.encoding import fingerprint
 
@@ -98,14 +99,14 @@ def prepare(identified: Identified, plugins: Plugins) -> Prepared:
     # With unreadable rows, what a metric says of the references would be about the wrong thing.
     unreadable = any(finding.severity == "fatal" for finding in dataset.findings)
     metrics = () if unreadable else _make_metrics(spec, dataset, plugins)
-    rendered = _render(dataset.samples, renderer)
+    rendered = render(dataset.samples, renderer)
     record = _audit(spec, dataset, rendered, renderer, backend, metrics)
     if spec.drop_bad and (reasons := droppable(record)):
         dataset = dataset.without(reasons)
         record = _audit(spec, dataset, rendered, renderer, backend, metrics)
     shots = ShotPool(dataset.split("train"), seed=spec.seed)
     if not record.fatal:
-        record = replace(record, findings=(*record.findings, *_long_shots(spec, dataset, renderer, shots, backend)))
+        record = replace(record, findings=(*record.findings, *long_shots(spec, dataset, renderer, shots, backend)))
     return Prepared(
         spec=spec,
         dataset=dataset,
@@ -142,7 +143,7 @@ def _check_prompting(spec: RunSpec, backend: Backend) -> None:
     if spec.task.prompting.form == "text":
         return
     for key, text in (("system", spec.task.prompting.system), ("instruction", spec.task.prompting.instruction)):
-        found = [special for special in _special_texts(backend) if special in (text or "")]
+        found = [special for special in special_texts(backend) if special in (text or "")]
         if found:
             raise HarnessError(
                 f"prompting.{key} spells the control token {found[0]!r}, which would end or forge a turn",
@@ -154,7 +155,7 @@ def _check_prompting(spec: RunSpec, backend: Backend) -> None:
 def _audit(
     spec: RunSpec,
     dataset: Dataset,
-    rendered: _Rendered,
+    rendered: Rendered,
     renderer: Renderer,
     backend: Backend,
     metrics: Sequence[Metric],
@@ -164,7 +165,7 @@ def _audit(
         spec.task,
         lengths=rendered.lengths,
         context_length=backend.context_length,
-        special_texts=_special_texts(backend),
+        special_texts=special_texts(backend),
         row_problems=rendered.problems,
         selection_rule=spec.select.rule,
         bounded=all((metric.worst, metric.best) == (0, 1) for metric in metrics[:1]),
@@ -214,81 +215,6 @@ def _untuned_arm(k: int, n_draws: int) -> Arm:
     if k == 0:
         return Arm(name, (Candidate(name),))
     return Arm(name, tuple(Candidate(f"{name}-draw{draw}", shots=k, draw=draw) for draw in range(n_draws)))
-
-
-@dataclass(frozen=True)
-class _Rendered:
-    """All samples as token ids, rendered once. lengths: id -> (prompt tokens, reference tokens with the end)."""
-
-    rows: Mapping[str, TokenRow]
-    lengths: Mapping[str, tuple[int, int]]
-    problems: Mapping[str, str]
-
-
-def _render(samples: Sequence[Sample], renderer: Renderer) -> _Rendered:
-    """Rows are kept for train and validation; test samples are only measured.
-
-    What is wrong with single rows is noted; what is wrong with every row (a template that refuses the task's system
-    instruction) is raised as it is, with its own way out.
-    """
-    rows: dict[str, TokenRow] = {}
-    lengths: dict[str, tuple[int, int]] = {}
-    problems: dict[str, str] = {}
-    for sample in samples:
-        try:
-            row = renderer.train_row(sample)
-        except HarnessError as error:
-            problems[sample.id] = error.what
-            if len(problems) == len(samples):
-                raise
-            continue
-        n_references = [len(renderer.completion_ids(reference)) for reference in sample.references]
-        # Trained on is the first; answered is any, so the shortest says whether one can be.
-        n_shown = n_references[0] if sample.split == "train" else min(n_references)
-        lengths[sample.id] = (len(row.ids) - n_references[0], n_shown)
-        if problem := renderer.problem(sample, row):
-            problems[sample.id] = problem
-        if sample.split != "test":
-            rows[sample.id] = row
-    return _Rendered(rows, lengths, problems)
-
-
-def _special_texts(backend: Backend) -> list[str]:
-    """The spellings of the tokenizer's control tokens."""
-    tokenizer = backend.tokenizer
-    texts = (tokenizer.decode([token], skip_special=False) for token in sorted(tokenizer.special_ids))
-    return [text for text in texts if len(text) > 1]
-
-
-def _long_shots(
-    spec: RunSpec, dataset: Dataset, renderer: Renderer, shots: ShotPool, backend: Backend
-) -> list[Finding]:
-    """Few-shot prompts that leave no room for the answer: they will be failures, so say so beforehand."""
-    findings = []
-    room = backend.context_length - spec.task.generation.max_tokens
-    evaluated = [*dataset.split("validation"), *dataset.split("test")]
-    for k in sorted(set(spec.task.prompting.shots) - {0}):
-        longest = {
-            s.id: max(
-                len(renderer.prompt_ids(s, shots.shots(s, k=k, draw=d))) for d in range(spec.task.prompting.draws)
-            )
-            for s in evaluated
-        }
-        too_long = tuple(i for i, n in longest.items() if n > room)
-        if too_long:
-            findings.append(
-                Finding(
-                    code="E-TOOLONG",
-                    severity="warning",
-                    what=f"{len(too_long)} of {len(evaluated)} prompts with {k} shots leave no room for "
-                    f"{spec.task.generation.max_tokens} tokens in a context of {backend.context_length}",
-                    fix="use fewer shots (prompting.shots) or a smaller generation.max_tokens",
-                    count=len(too_long),
-                    examples=too_long[:5],
-                    ids=too_long,
-                )
-            )
-    return findings
 
 
 def _make_metrics(spec: RunSpec, dataset: Dataset, plugins: Plugins) -> tuple[Metric, ...]:

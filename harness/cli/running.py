@@ -6,6 +6,7 @@ import os
 import platform
 import shlex
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -219,11 +220,23 @@ def _prepare(settings: Settings) -> tuple[Plugins, Prepared]:
 
 
 def _drift(folder: Path, identified: Identified) -> HarnessError:
-    """The error for a run whose data, model or settings are no longer what they were."""
+    """The error for a run whose data, model or settings are no longer what they were; says what changed."""
+    from harness.store.view import StoredView
+
+    details = []
+    with suppress(EnvironmentFault):
+        view = StoredView(folder)
+        now = identified.dataset.record.sha256
+        details += [
+            f"data: {split} has changed" for split, digest in view.data.sha256.items() if now.get(split) != digest
+        ]
+        settings = identified.spec.model_dump(mode="json")
+        details += [f"setting: {key} has changed" for key, value in view.spec.items() if settings.get(key) != value]
     return HarnessError(
-        f"{folder} cannot be resumed: its data, model, task file or harness version have changed since it began",
+        f"{folder} cannot be resumed: it began with other data, settings, model files or harness",
         fix=f"undo the change, or start the new run {identified.run_id} with `harness run` and the same words",
         code="E-DRIFT",
+        details=details or ["the model's files or the harness itself have changed"],
     )
 
 

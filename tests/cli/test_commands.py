@@ -118,6 +118,8 @@ def test_resume_refuses_changed_data(harness: Harness, echo_task: Path) -> None:
     ran = harness("resume", run_id)
     assert ran.code == 2
     assert "E-DRIFT" in ran.err
+    assert "data: train has changed" in ran.err
+    assert "data: test has changed" not in ran.err
 
 
 def test_a_dry_run_counts_and_writes_nothing(harness: Harness, echo_task: Path) -> None:

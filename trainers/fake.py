@@ -12,11 +12,10 @@ from typing import cast
 
 from pydantic import Field
 
+from harness.backends.fake import WEIGHTS, read_skill
 from harness.core.protocols import CheckpointSink, Progress, TrainPlan
 from harness.core.specs import Spec
 from harness.core.types import Checkpoint, TokenRow
-
-WEIGHTS = "fake_model.safetensors"
 
 
 class FakeTrainerSpec(Spec):
@@ -60,7 +59,7 @@ class FakeTrainer:
         plan = self.plan(train_rows, spec)
         saved = list(sink.saved())
         yield from saved
-        skill = _read(sink.state(saved[-1])) if saved else 0.0
+        skill = read_skill(sink.state(saved[-1])) if saved else 0.0
         for epoch, step in enumerate(plan.checkpoint_steps, start=1):
             if epoch <= len(saved):
                 continue
@@ -88,10 +87,6 @@ def _checkpoint(step: int, epoch: int, skill: float) -> Checkpoint:
 
 def _write(skill: float, folder: Path) -> None:
     (folder / WEIGHTS).write_text(json.dumps({"skill": skill}))
-
-
-def _read(folder: Path) -> float:
-    return float(json.loads((folder / WEIGHTS).read_text())["skill"])
 
 
 def _noise(rows: Sequence[TokenRow], epoch: int, seed: int) -> float:

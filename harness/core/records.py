@@ -117,7 +117,7 @@ class Comparison:
     delta: candidate minus baseline, signed so that positive is better. n: samples both sides have, and the two
     values are over exactly these.
     bounds: delta if every missing sample were as bad, or as good, for the candidate as can be.
-    without_leaked: the same comparison over the test samples that do not stand in train; None without leaks.
+    without_leaked: the same comparison over the test samples that stand in no other split; None without leaks.
     n_needed: samples that would have told a difference of `smallest_effect`, when the answer is "cannot tell".
     """
 

@@ -30,7 +30,9 @@ Question = Literal["same prompt", "best untuned"]
 
 @dataclass(frozen=True)
 class Comparing:
-    """What all comparisons of a run share. leaked: ids of test samples that also stand in train."""
+    """What all comparisons of a run share. leaked: ids of test samples that also stand in train or
+    validation.
+    """
 
     metric: Metric
     smallest_effect: float

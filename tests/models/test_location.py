@@ -83,7 +83,7 @@ def test_configuration_that_asks_for_code_is_refused(folder: Path, file: str, ch
 
 def test_harmless_leftovers_of_older_versions_are_accepted(folder: Path):
     edit(folder / "config.json", _name_or_path="/home/someone/model", _commit_hash=None)
-    locate(ModelSpec(name=str(folder)))
+    assert locate(ModelSpec(name=str(folder))) == folder.resolve()
 
 
 def test_pickled_weights_alone_are_refused(folder: Path):

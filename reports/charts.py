@@ -212,7 +212,7 @@ def _error(estimate: Estimate) -> JsonValue:
 def _chosen(result: RunResult, rows: Sequence[CheckpointRow]) -> tuple[list[JsonValue], list[JsonValue]]:
     """A vertical line through the chosen checkpoint, and its caption."""
     step = result.selection.chosen_step
-    if all(row.step != step for row in rows):
+    if step is None or all(row.step != step for row in rows):
         return [], []
     ends: dict[str, JsonValue] = {"x0": step, "x1": step, "y0": 0, "y1": 1, "yref": "paper"}
     line: JsonValue = {"type": "line", **ends, "line": {"color": "@chosen", "width": 2, "dash": "dash"}}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Samples that stand in the page itself, for readers without scripts and for paper.
 PRINTED_SAMPLES = 20
 _MOST_SLICES = 200
+_MOST_PARTS = 300
 # Of no use to a reader elsewhere, and not theirs to know; origins stand beside the settings.
 _NOT_SHARED = frozenset({"host", "argv", "origins"})
 
@@ -59,6 +60,7 @@ def page(view: RunView, bundle: tuple[str, str]) -> str:
             viewer=viewer,
             printed=_printed(view, viewer),
             most_slices=_MOST_SLICES,
+            most_parts=_MOST_PARTS,
             **_rows(view),
         )
     )
@@ -144,6 +146,8 @@ def _rows(view: RunView) -> dict[str, object]:
         "decimals": decimals,
         "primary_decimals": decimals.get(result.primary, 3),
         "slices": tables.slice_names(result),
+        "slice_rows": tables.slice_rows(result),
+        "part_tables": tables.part_tables(result),
         "charted": charts.figures(result).keys(),
         "signatures": tables.signatures(result),
         "left_over": tables.left_over(view.data),

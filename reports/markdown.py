@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from harness.core.protocols import RunView
-from harness.core.records import Comparison, RunResult
+from harness.core.records import Comparison, RunResult, SliceComparison
 from reports.numbers import interval, number, p_value, percent
-from reports.tables import ArmRow, Cell, arm_rows, checkpoint_rows, decimals_of, signatures
+from reports.tables import ArmRow, Cell, arm_rows, checkpoint_rows, decimals_of, signatures, slice_rows
 from reports.text import one_line
 
 # An underscore inside a word is text in CommonMark: metric names stay readable in the raw file.
@@ -41,7 +41,7 @@ def escape(text: str) -> str:
 
 def _lines(view: RunView) -> Iterator[str]:
     result = view.result
-    yield f"# {escape(result.task)}: {result.conclusion.answer}"
+    yield f"# {escape(result.task)}: {result.conclusion.answer or 'untuned'}"
     yield from ("", f"**{escape(result.conclusion.sentence)}**", "")
     if result.summary:
         yield from (escape(result.summary), "")
@@ -49,6 +49,7 @@ def _lines(view: RunView) -> Iterator[str]:
     yield from _section("Caveats", (f"- {escape(caveat)}" for caveat in result.conclusion.caveats))
     yield from _section("Results on test", _results(result))
     yield from _section("Comparisons", _comparisons(result))
+    yield from _section("Slices", _slices(result))
     yield from _section("Checkpoints", _checkpoints(result))
     yield from _section("Next steps", (f"- {escape(step)}" for step in result.conclusion.next_steps))
     yield from _section("Signatures", _signatures(result))
@@ -114,6 +115,25 @@ def _comparison_row(comparison: Comparison, decimals: int) -> list[str]:
         html.escape(p_value(comparison.p), quote=False),
         f"{comparison.wins} / {comparison.ties} / {comparison.losses}",
         comparison.answer,
+    ]
+
+
+def _slices(result: RunResult) -> Iterator[str]:
+    places = decimals_of(result).get(result.primary, 3)
+    head = [f"{escape(result.primary)} by slice", "n", "before", "after", "difference", "p adjusted (Holm)", "answer"]
+    yield from _table(head, (_slice_row(row, places) for row in slice_rows(result) if row.metric == result.primary))
+
+
+def _slice_row(row: SliceComparison, places: int) -> list[str]:
+    ends = interval(row.low, row.high, places, signed=True)
+    return [
+        escape(row.name),
+        str(row.n),
+        number(row.baseline_value, places),
+        number(row.candidate_value, places),
+        f"{number(row.delta, places, signed=True)} {ends}".rstrip(),
+        html.escape(p_value(row.p_adjusted), quote=False),
+        row.answer,
     ]
 
 

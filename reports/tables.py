@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from harness.core.records import Comparison, DataRecord, Estimate, EvaluationRecord, RunResult
+from harness.core.records import Comparison, DataRecord, Estimate, EvaluationRecord, RunResult, SliceComparison
 from harness.core.types import Split, checkpoint_name
 from reports.numbers import finite, places
 
@@ -174,6 +174,37 @@ def _notes(result: RunResult, step: int) -> tuple[str, ...]:
 def slice_names(result: RunResult) -> tuple[str, ...]:
     """Every "field=value" that some arm has on test, in the order met."""
     return tuple(dict.fromkeys(name for record in evaluations(result, "test") for name in record.slices))
+
+
+def slice_rows(result: RunResult) -> tuple[SliceComparison, ...]:
+    """Slices before and after, those that fell the most first; undefined differences last."""
+    return tuple(sorted(result.slices, key=lambda row: (row.delta is None, row.delta or 0.0, row.name)))
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow:
+    """One component of a metric: an estimate for each arm on test, in the arms' order."""
+
+    name: str
+    decimals: int
+    estimates: tuple[Estimate | None, ...]
+
+
+def part_tables(result: RunResult) -> list[tuple[str, list[PartRow]]]:
+    """(metric, its parts) for every metric that has parts, by name of the part as first met."""
+    records = evaluations(result, "test")
+    tables = [(metric, _part_rows(records, metric)) for metric in result.metrics]
+    return [(metric, rows) for metric, rows in tables if rows]
+
+
+def _part_rows(records: Sequence[EvaluationRecord], metric: str) -> list[PartRow]:
+    found = [{part.metric: part for part in record.parts.get(metric, ())} for record in records]
+    names = dict.fromkeys(name for parts in found for name in parts)
+    return [_part_row(name, [parts.get(name) for parts in found]) for name in names]
+
+
+def _part_row(name: str, estimates: Sequence[Estimate | None]) -> PartRow:
+    return PartRow(name, places([one.value if one else None for one in estimates]), tuple(estimates))
 
 
 def signatures(result: RunResult) -> dict[str, tuple[str, ...]]:

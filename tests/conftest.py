@@ -77,13 +77,13 @@ class Ran:
 def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Ran]:
     """Run the command line in this process, in a folder of its own."""
     from harness.cli import app as cli
-    from harness.cli import running
+    from harness.cli import execution
 
     monkeypatch.chdir(tmp_path)
 
     def call(*words: str) -> Ran:
         monkeypatch.setattr("sys.argv", ["harness", *words])
-        running.exit_code, running.resume_command = 0, ""
+        execution.exit_code, execution.resume_command = 0, ""
         code = cli.run_command_line()
         streams = capsys.readouterr()
         return Ran(code, streams.out, streams.err)

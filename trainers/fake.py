@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
 
-from pydantic import Field
+from pydantic import BaseModel, Field, JsonValue
 
 from harness.backends.fake import WEIGHTS, read_skill
 from harness.core.protocols import CheckpointSink, Progress, TrainPlan
@@ -32,6 +32,12 @@ class FakeTrainer:
 
     spec_type = FakeTrainerSpec
     backends = ("fake",)
+
+    def settle(
+        self, rows: Sequence[TokenRow], spec: BaseModel, model: Mapping[str, JsonValue]
+    ) -> tuple[BaseModel, tuple[str, ...]]:
+        """As it is: nothing depends on the rows."""
+        return spec, ()
 
     def plan(self, rows: Sequence[TokenRow], spec: Spec) -> TrainPlan:
         """What it would do."""

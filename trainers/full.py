@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, JsonValue
 
 from harness.core.protocols import CheckpointSink, Progress, Trainer, TrainPlan
 from harness.core.types import Checkpoint, TokenRow
@@ -26,6 +26,12 @@ class FullTrainer:
 
     spec_type: type[BaseModel] = FullSpec
     backends = ("hf",)
+
+    def settle(
+        self, rows: Sequence[TokenRow], spec: BaseModel, model: Mapping[str, JsonValue]
+    ) -> tuple[BaseModel, tuple[str, ...]]:
+        """As it is: nothing depends on the data or the model."""
+        return spec, ()
 
     def plan(self, rows: Sequence[TokenRow], spec: BaseModel) -> TrainPlan:
         """Steps, tokens and checkpoints."""

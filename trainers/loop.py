@@ -24,7 +24,9 @@ from harness.core.types import Checkpoint, TokenRow
 from harness.models.forward import logits_at, padded
 from harness.models.loading import LoadedModel
 from harness.models.memory import free_memory, is_out_of_memory
+from harness.models.tree import attending_trees, computes_trees, tree_logits, tree_of
 from trainers.batches import micro_batches, rows_of_step
+from trainers.fused import fused_adapters
 from trainers.settings import TuningSpec, checkpoint_steps, learning_rate, steps_per_epoch, total_steps
 from trainers.state import fingerprint_of, read_state, write_state
 from trainers.tuned import Tuned
@@ -118,6 +120,7 @@ class _Loop:
             self._parameters.values(), lr=job.spec.lr, weight_decay=job.spec.weight_decay, fused=True
         )
         self._accelerator = Accelerator(cpu=job.loaded.device.type == "cpu", mixed_precision="no")
+        self._as_tree = computes_trees(tuned.model, job.loaded.device)
         self._fingerprint = fingerprint_of(job.loaded, job.train_rows, job.spec)
         self._last = last
         self._step = self._restored(last)
@@ -163,6 +166,7 @@ class _Loop:
                 self._job.spec.tokens_per_batch,
                 device=self._job.loaded.device,
                 precision=self._precision(),
+                as_tree=self._as_tree,
                 backward=self._accelerator.backward,
             )
         except (MemoryError, RuntimeError) as err:
@@ -207,6 +211,7 @@ class _Loop:
                 self._job.spec.tokens_per_batch,
                 device=self._job.loaded.device,
                 precision=self._precision(),
+                as_tree=self._as_tree,
                 backward=None,
             )
 
@@ -229,22 +234,27 @@ def accumulate(
     *,
     device: torch.device,
     precision: AbstractContextManager[object],
+    as_tree: bool,
     backward: Callable[[Tensor], None] | None,
 ) -> Figures:
     """Figures of the rows, and with `backward` the gradient of their mean loss over completion tokens.
 
     Each token weighs the same however the rows are cut into batches: sums are divided by the tokens of all rows.
+    as_tree: compute what rows have in common once; for models that `computes_trees`.
     """
     n_targets = sum(row.n_targets for row in rows)
+    predict = predictions_on_tree if as_tree else predictions
     figures = Figures()
-    for batch in micro_batches(rows, tokens_per_batch):
-        with precision:
-            logits_NV, targets_N = predictions(model, batch, device)
-        loss = cross_entropy(logits_NV.float(), targets_N, reduction="sum")
-        if backward is not None:
-            backward(loss / n_targets)
-        n_correct = int((logits_NV.argmax(-1) == targets_N).sum())
-        figures += Figures(float(loss.detach()), n_correct, len(targets_N))
+    # Around the backward pass too: with gradient checkpointing, it computes attention again.
+    with fused_adapters(model), attending_trees(model) if as_tree else nullcontext():
+        for batch in micro_batches(rows, tokens_per_batch):
+            with precision:
+                logits_NV, targets_N = predict(model, batch, device)
+            loss = cross_entropy(logits_NV.float(), targets_N, reduction="sum")
+            if backward is not None:
+                backward(loss / n_targets)
+            n_correct = int((logits_NV.argmax(-1) == targets_N).sum())
+            figures += Figures(float(loss.detach()), n_correct, len(targets_N))
     return figures
 
 
@@ -263,6 +273,15 @@ def predictions(model: nn.Module, rows: Sequence[TokenRow], device: torch.device
         use_cache=False,
     )
     return logits_NV, ids_BT.reshape(-1)[index_N]
+
+
+def predictions_on_tree(model: nn.Module, rows: Sequence[TokenRow], device: torch.device) -> tuple[Tensor, Tensor]:
+    """What `predictions` gives, in less time; within `attending_trees(model)`."""
+    tree = tree_of([row.ids for row in rows], device)
+    places = [(i, t) for i, row in enumerate(rows) for t, counts in enumerate(row.loss) if counts]
+    before_N = torch.tensor([tree.nodes[i][t - 1] for i, t in places], device=device)
+    targets_N = torch.tensor([rows[i].ids[t] for i, t in places], device=device)
+    return tree_logits(model, tree, before_N), targets_N
 
 
 def precision(loaded: LoadedModel, spec: TuningSpec) -> AbstractContextManager[object]:

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, JsonValue, model_validator
 
 from harness.core.protocols import CheckpointSink, Progress, Trainer, TrainPlan
 from harness.core.types import Checkpoint, TokenRow
-from trainers.settings import TuningSpec, plan
+from trainers.settings import PortionSpec, TuningSpec, plan
 
 
-class LoraSpec(TuningSpec):
-    """Settings of `lora`, after Hu et al. 2021; the update is scaled by alpha / rank."""
+class AdapterSpec(PortionSpec):
+    """Where the added matrices are, and how they act."""
 
-    rank: int = Field(16, ge=1, description="width of the added matrices")
-    alpha: float = Field(32, gt=0, description="strength of the update, divided by rank")
     dropout: float = Field(0.05, ge=0, lt=1, description="of the added matrices' input, in training only")
     targets: Literal["auto"] | tuple[str, ...] = Field(
         "auto", description="names of layers; auto: all linear layers but the output"
     )
+    rslora: bool = Field(False, description="divide alpha by the root of the rank, not by the rank (rsLoRA)")
+    dora: bool = Field(False, description="train the length of each output's weights apart from the direction (DoRA)")
+
+    @model_validator(mode="after")
+    def _decays_only_the_update(self) -> Self:
+        if self.dora and self.weight_decay:
+            # Matrices pulled to zero leave the base; magnitudes pulled to zero leave nothing.
+            raise ValueError("weight_decay would pull DoRA's magnitudes, the lengths of the base's weights, to zero")
+        return self
+
+
+class LoraSpec(TuningSpec, AdapterSpec):
+    """Settings of `lora`, after Hu et al. 2021; the update is scaled by alpha / rank.
+
+    rslora: scaled by alpha / sqrt(rank) instead, so that a larger rank does not learn more slowly (Kalajdzievski
+    2023). dora: magnitude and direction apart (Liu et al. 2024), slower; the two can be had together.
+    """
+
+    rank: int = Field(16, ge=1, description="width of the added matrices")
+    alpha: float = Field(32, gt=0, description="strength of the update, divided by rank")
 
 
 class LoraTrainer:
@@ -28,6 +46,12 @@ class LoraTrainer:
 
     spec_type: type[BaseModel] = LoraSpec
     backends = ("hf",)
+
+    def settle(
+        self, rows: Sequence[TokenRow], spec: BaseModel, model: Mapping[str, JsonValue]
+    ) -> tuple[BaseModel, tuple[str, ...]]:
+        """As it is: nothing depends on the data or the model."""
+        return spec, ()
 
     def plan(self, rows: Sequence[TokenRow], spec: BaseModel) -> TrainPlan:
         """Steps, tokens and checkpoints."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+
+from pydantic import BaseModel, JsonValue
 
 from harness.core.protocols import CheckpointSink, Progress, TrainPlan
 from harness.core.specs import Spec
@@ -22,6 +24,12 @@ class ReplayTrainer:
 
     spec_type = ReplayTrainerSpec
     backends = ("replay",)
+
+    def settle(
+        self, rows: Sequence[TokenRow], spec: BaseModel, model: Mapping[str, JsonValue]
+    ) -> tuple[BaseModel, tuple[str, ...]]:
+        """As it is: everything was decided when the run was recorded."""
+        return spec, ()
 
     def plan(self, rows: Sequence[TokenRow], spec: Spec) -> TrainPlan:
         """Nothing is trained."""

@@ -14,19 +14,18 @@ from harness.core.specs import Spec
 from harness.core.types import TokenRow
 
 
-class TuningSpec(Spec):
-    """How long, how fast, in what portions.
+class PortionSpec(Spec):
+    """In what portions, by which schedule, and what keeps it from learning by heart.
 
     `batch_rows` decides what is learnt from together; `tokens_per_batch` only how much memory that takes.
     """
 
-    epochs: float = Field(3.0, gt=0, description="passes over the training rows")
-    lr: float = Field(2e-4, gt=0, description="highest learning rate")
     batch_rows: int = Field(16, ge=1, description="rows in an optimiser step")
     tokens_per_batch: int = Field(4096, ge=1, description="padded tokens in memory at once; changes no result")
     schedule: Literal["cosine", "linear", "constant"] = Field("cosine", description="learning rate after warm-up")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises")
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, description="pull of all trained weights towards zero (AdamW)")
+    neftune: float = Field(0.0, ge=0, description="noise on the embeddings in training; 0: none, published: 5 to 15")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     checkpoint_every: Literal["epoch"] | Annotated[int, Field(ge=1)] = Field(
         "epoch", description="epoch, or a number of steps"
@@ -34,6 +33,13 @@ class TuningSpec(Spec):
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 if the model is in it")
     gradient_checkpointing: bool = Field(False, description="less memory, a third more time")
     seed: int = Field(0, ge=0, le=2**31 - 1)
+
+
+class TuningSpec(PortionSpec):
+    """How long, how fast, in what portions."""
+
+    epochs: float = Field(3.0, gt=0, description="passes over the training rows")
+    lr: float = Field(2e-4, gt=0, description="highest learning rate")
 
 
 def steps_per_epoch(n_rows: int, spec: TuningSpec) -> int:

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from harness.core.errors import EnvironmentFault, HarnessError
-from harness.models.adapters import FULL_WEIGHTS
+from harness.models.files import FULL_WEIGHTS
 from harness.models.loading import LoadedModel
 from harness.models.location import model_files
 from harness.models.weights import quietly, read_weights
 from trainers.lora import LoraSpec
+from trainers.noise import add_noise
 from trainers.settings import TuningSpec
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -63,6 +64,7 @@ class TunedAdapter:
         self._switch = loaded.switch
         self._checksum = checksum(loaded.switch.base_tensors())
         self._name = _start(loaded, spec)
+        self._quieten = add_noise(self.model, spec.neftune)
         _set_gradient_checkpointing(self.model, on=spec.gradient_checkpointing)
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -88,7 +90,8 @@ class TunedAdapter:
             )
 
     def close(self) -> None:
-        """Take the adapter out of the model."""
+        """Take the adapter, and what was added for training, out of the model."""
+        self._quieten()
         _set_gradient_checkpointing(self.model, on=False)
         self._switch.stop_training(self._name)
 
@@ -102,6 +105,7 @@ class TunedModel:
         self._loaded = loaded
         self.model = read_weights(loaded.folder, torch.float32).to(loaded.device)
         self.model.requires_grad_(True)
+        add_noise(self.model, spec.neftune)
         _set_gradient_checkpointing(self.model, on=spec.gradient_checkpointing)
         self.resume()
 
@@ -110,7 +114,7 @@ class TunedModel:
         return dict(self.model.named_parameters())
 
     def resume(self) -> None:
-        """With dropout, if the model has any."""
+        """With dropout, if the model has any, and noise, if it was asked for."""
         self.model.train()
 
     def write(self, folder: Path) -> None:
@@ -162,6 +166,8 @@ def _start(loaded: LoadedModel, spec: LoraSpec) -> str:
         r=spec.rank,
         lora_alpha=spec.alpha,
         lora_dropout=spec.dropout,
+        use_rslora=spec.rslora,
+        use_dora=spec.dora,
         target_modules=targets,
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in loaded.model.modules()),
         task_type="CAUSAL_LM",

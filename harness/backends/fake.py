@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from harness.core.errors import EnvironmentFault
 from harness.core.protocols import AdapterProof, Tokenizer
 from harness.core.specs import BackendSpec, ModelSpec
-from harness.core.types import Checkpoint, Completion, Failure, Message, Outcome, Request
+from harness.core.types import Checkpoint, Completion, Failure, Message, Outcome, Request, Sampling
 
 WEIGHTS = "fake_model.safetensors"
 _ROLES = {"system": 256, "user": 257, "assistant": 258}
@@ -117,9 +117,19 @@ class FakeBackend:
             skill += read_skill(request.checkpoint.folder)
         known = _unit(tuple(question.encode()), "skill", 0) < skill
         words = question.upper() if known else question[::-1]
-        tokens = self.tokenizer.encode(words, special=False)[: request.sampling.max_tokens]
-        finish = "stop" if len(tokens) < request.sampling.max_tokens else "length"
-        return Completion(self.tokenizer.decode(tokens, skip_special=True), finish, len(tokens) + 1)  # type: ignore[arg-type]
+        return self._spell(words, request.sampling)
+
+    def _spell(self, words: str, sampling: Sampling) -> Completion:
+        """The words as generated token by token: up to the first stop string, the end token or max_tokens."""
+        tokens = self.tokenizer.encode(words, special=False)[: sampling.max_tokens]
+        text = self.tokenizer.decode(tokens, skip_special=True)
+        found = [(text.index(stop), stop) for stop in sampling.stop if stop in text]
+        if found:
+            start, stop = min(found)
+            return Completion(text[:start], "stop", len(self.tokenizer.encode(text[:start] + stop, special=False)))
+        if len(tokens) < sampling.max_tokens:
+            return Completion(text, "stop", len(tokens) + 1)
+        return Completion(text, "length", len(tokens))
 
 
 class FakeKind:

@@ -21,7 +21,7 @@ from harness.core.protocols import AdapterProof, BackendKind
 from harness.core.specs import BackendSpec, ModelSpec
 from harness.core.types import Checkpoint, Failure, Outcome, Request
 from harness.models.context import context_length
-from harness.models.location import locate, model_identity
+from harness.models.location import locate, model_identity, parameter_count
 from harness.models.tokenizer import HFTokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ class HFKind:
     """How the hf backend enters."""
 
     def identify(self, model: ModelSpec, options: BackendSpec) -> Mapping[str, JsonValue]:
-        """Hash of the model's files or its commit on the Hub, and of the chat template given beside it."""
+        """Hash of the model's files or its commit on the Hub, its size, and the chat template given beside it."""
         template = {} if model.template is None else {"template": _sha256(Path(model.template).expanduser())}
-        return {**model_identity(locate(model)), **template}
+        folder = locate(model)
+        return {**model_identity(folder), **_size(folder), **template}
 
     def create(self, model: ModelSpec, options: BackendSpec, *, thinking: bool) -> HFBackend:
         """The backend of a model. thinking: what chat templates that ask are told."""
@@ -83,7 +84,7 @@ class HFBackend:
 
         return {
             "backend": "hf",
-            "model": dict(self.model.identity),
+            "model": {**self.model.identity, **_size(self._folder)},
             "tokenizer": self._tokenizer.sha256,
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "device": device_kind(self.model),
@@ -157,6 +158,12 @@ def batches(requests: Sequence[Request], tokens_per_batch: int) -> Iterator[list
 def _checkpoint_key(request: Request) -> tuple[str, str]:
     checkpoint = request.checkpoint
     return ("", "") if checkpoint is None else (checkpoint.name, checkpoint.sha256)
+
+
+def _size(folder: Path) -> dict[str, JsonValue]:
+    """The number of parameters, where it is known."""
+    count = parameter_count(folder)
+    return {} if count is None else {"parameters": count}
 
 
 def _sha256(file: Path) -> str:

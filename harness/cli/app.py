@@ -15,7 +15,7 @@ from types import FrameType
 import typer
 
 from harness import __version__
-from harness.cli import reading, running
+from harness.cli import advising, benching, creating, data, execution, reading, running, scoring
 from harness.cli.terminal import echo
 from harness.core.errors import HarnessError
 
@@ -29,11 +29,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(running.run)
+app.command("evaluate")(scoring.evaluate)
+app.command("rescore")(scoring.rescore)
 app.command("resume")(running.resume)
+app.command("bench")(benching.bench)
 app.command("check")(running.check)
 app.command("show")(running.show)
 app.command("report")(reading.report)
 app.command("list")(reading.list_things)
+app.add_typer(data.app, name="data")
+app.add_typer(creating.new, name="new")
+app.add_typer(advising.advise, name="advise")
 
 
 class Stopped(BaseException):
@@ -57,7 +63,7 @@ def run_command_line() -> int:
     """Run the words in sys.argv; the exit code."""
     try:
         app(standalone_mode=False)
-        return running.exit_code
+        return execution.exit_code
     except HarnessError as error:
         echo(str(error), error=True)
         return _with_resume(error.exit_code, resumable=getattr(error, "resumable", True))
@@ -84,8 +90,8 @@ def _usage_or_bug(error: Exception) -> int:
 
 
 def _with_resume(code: int, *, resumable: bool = True) -> int:
-    if resumable and code in (4, 5, 130, 143, 129) and running.resume_command:
-        echo(f"resume with: {running.resume_command}", error=True)
+    if resumable and code in (4, 5, 130, 143, 129) and execution.resume_command:
+        echo(f"resume with: {execution.resume_command}", error=True)
     return code
 
 

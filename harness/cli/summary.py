@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cli.terminal import echo, show_table
-from harness.core.records import Estimate, EvaluationRecord, RunResult
-from harness.core.types import checkpoint_name
+from harness.core.records import Estimate, EvaluationRecord, RunResult, SliceComparison
+from harness.pipeline.words import number, probability, signed
 from harness.store import layout
 
+_MOST_SLICES = 20
 
-def show_result(result: RunResult, folder: Path) -> None:
-    """Print a finished run."""
+
+def show_result(result: RunResult, folder: Path, looks: Sequence[str]) -> None:
+    """Print a finished run. looks: ids of the runs that compared on the same test split."""
     conclusion = result.conclusion
     echo(conclusion.sentence)
     echo(f"Ship: {conclusion.ship}")
     echo("")
     records = [record for record in result.evaluations if record.split == "test"]
-    chosen = checkpoint_name(result.selection.chosen_step)
     show_table(
         ["on test", *result.metrics, "n", "failed"],
-        [_row(record, result, record.arm == chosen) for record in records],
+        [_row(record, result) for record in records],
     )
     echo("value [95 % interval]; several draws of shots: their mean, ± their standard deviation")
+    _show_slices(result)
+    if len(looks) > 1:
+        echo(f"Note: {len(looks)} runs here compared on this test split; the best of many owes some of it to chance.")
     for caveat in conclusion.caveats:
         echo(f"Note: {caveat}.")
     for step in conclusion.next_steps:
@@ -32,10 +37,34 @@ def show_result(result: RunResult, folder: Path) -> None:
     echo(f"Next command: harness report {shlex.quote(str(folder))}")
 
 
-def _row(record: EvaluationRecord, result: RunResult, is_chosen: bool) -> list[str]:
+def _show_slices(result: RunResult) -> None:
+    """Before and after by slice, for the primary metric; the report has the others."""
+    rows = [row for row in result.slices if row.metric == result.primary]
+    if not rows:
+        return
+    echo("")
+    shown = rows[:_MOST_SLICES]
+    show_table(
+        [f"{result.primary} by slice", "before", "after", "difference", "n", ""],
+        [
+            [row.name, number(row.baseline_value), number(row.candidate_value), _change(row), str(row.n), row.answer]
+            for row in shown
+        ],
+    )
+    more = f"{len(rows) - len(shown)} more in the report; " if len(rows) > len(shown) else ""
+    echo(f"{more}difference [95 % interval], p adjusted over the slices (Holm)")
+
+
+def _change(row: SliceComparison) -> str:
+    interval = "" if row.low is None else f" [{signed(row.low)}, {signed(row.high)}]"
+    p = "" if row.p_adjusted is None else f", p {probability(row.p_adjusted)}"
+    return f"{signed(row.delta)}{interval}{p}"
+
+
+def _row(record: EvaluationRecord, result: RunResult) -> list[str]:
     cells = [_cell(record.estimate(metric), record.draws.get(metric, ())) for metric in result.metrics]
     failed = record.estimate(result.primary).failures
-    return [f"{record.arm} (tuned)" if is_chosen else record.arm, *cells, str(record.n), str(failed)]
+    return [record.arm if record.step is None else f"{record.arm} (tuned)", *cells, str(record.n), str(failed)]
 
 
 def _cell(estimate: Estimate, draws: tuple[float | None, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from pydantic import BaseModel, JsonValue
 
@@ -46,6 +46,7 @@ class Tokenizer(Protocol):
         ...
 
 
+@runtime_checkable
 class Metric(Protocol):
     """A small vector of statistics per sample, and a formula on their sum.
 
@@ -82,6 +83,47 @@ class Metric(Protocol):
     def per_sample(self, statistics: FloatArray) -> FloatArray:
         """A score for each row (N, K) -> (N,), for wins, ties, losses and flips; nan where there is none."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One component of a metric, such as a class's recall: a metric over some of its statistics' columns."""
+
+    metric: Metric
+    columns: tuple[int, ...]
+
+
+@runtime_checkable
+class MetricWithParts(Metric, Protocol):
+    """A metric whose statistics also tell its components apart; they are reported beside it."""
+
+    def parts(self) -> Sequence[Part]: ...
+
+
+class RecomputedMetric(Protocol):
+    """A metric with no sum behind it (AUROC, most published ones): scored anew on every resample's rows.
+
+    Same results as an additive metric would give, slower; resamples are capped at RECOMPUTED_RESAMPLES.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def signature(self) -> str: ...
+    @property
+    def higher_is_better(self) -> bool: ...
+    @property
+    def best(self) -> float: ...
+    @property
+    def worst(self) -> float: ...
+
+    def score(self, samples: Sequence[Sample], completions: Sequence[str]) -> float:
+        """The score of these rows, which may repeat; nan where it is undefined."""
+        ...
+
+
+RECOMPUTED_RESAMPLES = 1000
+AnyMetric: TypeAlias = Metric | RecomputedMetric
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +223,15 @@ class Trainer(Protocol):
         """Names of the backends whose models it can train."""
         ...
 
+    def settle(
+        self, rows: Sequence[TokenRow], spec: BaseModel, model: Mapping[str, JsonValue]
+    ) -> tuple[BaseModel, tuple[str, ...]]:
+        """The settings with everything decided that depends on the data or the model, and the reasons for people.
+
+        model: the backend's identity of the base model. A trainer with nothing to decide returns `spec` and no reason.
+        """
+        ...
+
     def plan(self, rows: Sequence[TokenRow], spec: BaseModel) -> TrainPlan: ...
 
     def train(
@@ -223,6 +274,11 @@ class RunView(Protocol):
     @property
     def timings(self) -> Sequence[tuple[str, float]]:
         """(stage, seconds), in order."""
+        ...
+
+    @property
+    def looks(self) -> Sequence[str]:
+        """Ids of the runs beside this one, itself among them, that compared on the same test split."""
         ...
 
     def samples(self) -> Iterator[SampleRow]:

@@ -6,7 +6,7 @@ All are plain frozen dataclasses of JSON values. None carries a time, host, path
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import JsonValue
@@ -40,7 +40,9 @@ class EvaluationRecord:
     """One arm on one split.
 
     draws: per metric the value of each draw of shots (a single one for zero-shot and tuned arms).
+    instruction: the wording used in place of the task's own, if another was.
     slices: per "field=value" the estimates on that subset.
+    parts: per metric the estimates of its components ("precision of 'billing'"), where it has any.
     failures, finish_reasons: counts by reason, over all draws.
     alarms: sentences about outputs that look wrong (S-table of silent failures).
     """
@@ -60,6 +62,8 @@ class EvaluationRecord:
     adapter_sha256: str | None
     adapter_max_logit_change: float | None
     alarms: tuple[str, ...] = ()
+    instruction: str | None = None
+    parts: Mapping[str, tuple[Estimate, ...]] = field(default_factory=dict)
 
     def estimate(self, metric: str) -> Estimate:
         """The estimate of one metric, by name."""
@@ -73,8 +77,8 @@ class CheckpointRecord:
     step: int
     epoch: float
     sha256: str
-    train_loss: float
-    train_accuracy: float
+    train_loss: float | None
+    train_accuracy: float | None
     validation_loss: float | None
     validation_accuracy: float | None
 
@@ -85,14 +89,16 @@ class Selection:
 
     best_step has the highest score; chosen_step is the earliest checkpoint within one standard error of it.
     optimism: expected excess of the best validation score over its true value, in the metric's unit.
+    chosen_step, best_step: None where nothing was tuned. rule: of SelectSpec, or "recorded" where a rescore had to keep
+    the checkpoint that was asked the test samples.
     best_untuned: the untuned arm with the best validation score; None where nothing was measured on validation.
     excluded: arms that could not be chosen, with the reason.
     """
 
     metric: str
     rule: str
-    chosen_step: int
-    best_step: int
+    chosen_step: int | None
+    best_step: int | None
     tied_steps: tuple[int, ...]
     scores: Mapping[str, Estimate]
     optimism: float | None
@@ -112,7 +118,7 @@ class Flip:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Tuned against one untuned arm on test, paired by sample.
+    """Tuned against one untuned arm on test, paired by sample; without tuning, the best prompt against zero-shot.
 
     delta: candidate minus baseline, signed so that positive is better. n: samples both sides have, and the two
     values are over exactly these.
@@ -121,7 +127,7 @@ class Comparison:
     n_needed: samples that would have told a difference of `smallest_effect`, when the answer is "cannot tell".
     """
 
-    question: Literal["same prompt", "best untuned"]
+    question: Literal["same prompt", "best untuned", "best prompt"]
     candidate: str
     baseline: str
     metric: str
@@ -148,6 +154,35 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class SliceComparison:
+    """Candidate against baseline (the first comparison's two sides) on the test samples of one slice, by one metric.
+
+    delta is signed so that positive is better. p_adjusted: Holm over all slices of this metric.
+    smallest_effect: the task's for the primary metric, 2 % of its range for any other.
+    """
+
+    field: str
+    value: str
+    metric: str
+    candidate_value: float | None
+    baseline_value: float | None
+    delta: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_adjusted: float | None
+    n: int
+    n_clusters: int
+    smallest_effect: float
+    answer: Answer
+
+    @property
+    def name(self) -> str:
+        """The slice as `EvaluationRecord.slices` names it."""
+        return f"{self.field}={self.value}"
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing the audit noticed. `fatal` findings block the run.
 
@@ -166,14 +201,19 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class DataRecord:
-    """What was read: files with hashes, rows per split, and what was left out and why. The accounts close."""
+    """What was read: files with hashes, rows per split, and what was left out and why. The accounts close.
+
+    files: name -> hash of its bytes; of a data set on the Hub, its commit and the hash of its rows.
+    n_dropped: by code of what was wrong, or by the setting that leaves rows out (data.where, data.train_where).
+    format: how the rows were written. sha256: of the samples by split, however and wherever they were written.
+    """
 
     files: Mapping[str, str]
     n_rows: int
     n_samples: Mapping[str, int]
     n_dropped: Mapping[str, int]
     n_blank_lines: int
-    shape: str
+    format: str
     sha256: Mapping[str, str]
 
 
@@ -195,10 +235,13 @@ class AuditRecord:
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """The run's first line: did tuning help, by how much, can it be trusted, which checkpoint to ship."""
+    """The run's first line: did tuning help, by how much, can it be trusted, which checkpoint to ship.
+
+    answer: None where nothing was compared.
+    """
 
     sentence: str
-    answer: Answer
+    answer: Answer | None
     ship: str
     coverage: float
     coverage_met: bool
@@ -208,7 +251,11 @@ class Conclusion:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """Everything a run concluded, with the records it rests on; `result.json`."""
+    """Everything a run concluded, with the records it rests on; `result.json`.
+
+    trainer_settings: as they were trained with, after the trainer settled what depends on the data;
+    trainer_reasons: why, where it decided anything.
+    """
 
     task: str
     summary: str
@@ -224,6 +271,9 @@ class RunResult:
     selection: Selection
     comparisons: tuple[Comparison, ...]
     identity: Mapping[str, JsonValue]
+    slices: tuple[SliceComparison, ...] = ()
+    trainer_settings: Mapping[str, JsonValue] = field(default_factory=dict)
+    trainer_reasons: tuple[str, ...] = ()
 
     def evaluation(self, arm: str, split: Split) -> EvaluationRecord:
         """The record of one arm on one split."""

@@ -49,6 +49,13 @@ class DataSpec(Spec):
     id: str = Field("id", description="field with the row's id; made from file and line where absent")
     group: str | None = Field(None, description="field: rows of one value stay in one split and one cluster")
     labels: tuple[str, ...] | None = Field(None, description="the complete set of allowed references")
+    format: Literal["auto", "messages", "gemini", "prompt-completion", "alpaca", "sharegpt", "columns"] = Field(
+        "auto", description="how rows are written; auto: told from their fields"
+    )
+    where: dict[str, JsonValue] = Field(
+        default_factory=dict, description='keep only rows whose fields match: language = "en", quality = ">=4"'
+    )
+    train_where: dict[str, JsonValue] = Field(default_factory=dict, description="the same, for training rows only")
     split: SplitSpec = SplitSpec()
     train_on: Literal["last", "all"] = Field("last", description="which assistant turns carry loss")
     allow_empty: bool = Field(False, description="accept empty references")
@@ -70,6 +77,9 @@ class PromptingSpec(Spec):
 
     system: str | None = Field(None, description="system instruction, where the row has none of its own")
     instruction: str | None = Field(None, description="text put before the last user turn")
+    instructions: tuple[str, ...] = Field(
+        (), description="other wordings of the instruction, tried untuned on validation: prompting has its fair chance"
+    )
     form: Literal["chat", "text"] = Field("chat", description="chat template, or text that the answer follows at once")
     system_role: Literal["system", "user"] = Field("system", description="user: fold it into the first user turn")
     thinking: bool = Field(False, description="what templates with enable_thinking are told")

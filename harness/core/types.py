@@ -19,10 +19,12 @@ from pydantic import JsonValue
 
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
 Role: TypeAlias = Literal["system", "user", "assistant"]
 Split: TypeAlias = Literal["train", "validation", "test"]
 FinishReason: TypeAlias = Literal["stop", "length"]
 
+CHECKPOINT_PREFIX = "step-"
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -93,7 +95,8 @@ class Checkpoint:
     """A point of training that can be evaluated: step, where its weights are, and their hash.
 
     Losses are means per completion token; accuracies are the fraction of completion tokens predicted correctly
-    with the true prefix given (the "fraction of correct next-step predictions"). None without validation rows.
+    with the true prefix given (the "fraction of correct next-step predictions"). None without validation rows, and
+    where a checkpoint was trained elsewhere and does not say.
     """
 
     step: int
@@ -101,8 +104,8 @@ class Checkpoint:
     folder: Path
     kind: Literal["adapter", "full"]
     sha256: str
-    train_loss: float
-    train_accuracy: float
+    train_loss: float | None
+    train_accuracy: float | None
     validation_loss: float | None
     validation_accuracy: float | None
 
@@ -114,17 +117,21 @@ class Checkpoint:
 
 def checkpoint_name(step: int) -> str:
     """The one spelling of a checkpoint's name: zero-padded, so that names sort like steps."""
-    return f"step-{step:06d}"
+    return f"{CHECKPOINT_PREFIX}{step:06d}"
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One thing we evaluate: the model with or without a checkpoint, and one draw of k shots."""
+    """One thing we evaluate: the model with or without a checkpoint, and one draw of k shots.
+
+    instruction: another wording in place of the task's own; None for the task's.
+    """
 
     name: str
     checkpoint: Checkpoint | None = None
     shots: int = 0
     draw: int = 0
+    instruction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,11 @@ class Arm:
     def shots(self) -> int:
         """Number of shots in each prompt."""
         return self.candidates[0].shots
+
+    @property
+    def instruction(self) -> str | None:
+        """The wording all draws share in place of the task's own."""
+        return self.candidates[0].instruction
 
 
 @dataclass(frozen=True, slots=True)

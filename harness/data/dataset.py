@@ -14,13 +14,14 @@ from harness.core.records import DataRecord, Finding
 from harness.core.specs import DataSpec, TaskSpec
 from harness.core.types import SPLITS, Sample, Split
 from harness.data.fields import field_problems
+from harness.data.formats import Reading, compile_reading
 from harness.data.ids import doubtful_ids, rounded_id, same_id
-from harness.data.mixture import Shaped, one_shape
+from harness.data.mixture import Named, one_format
 from harness.data.problems import Problem, Problems
-from harness.data.samples import stem, to_sample
-from harness.data.shapes import Reading, compile_reading
+from harness.data.samples import to_sample
 from harness.data.sources import DataFile, load_all
 from harness.data.split import assign
+from harness.data.where import Condition, compile_where, refuse_unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,56 +64,112 @@ class _Intake:
             soft = self._drop_bad and problem.severity == "fatal"
             self.problems.add(replace(problem, severity="warning") if soft else problem)
 
+    def leave_out(self, setting: str, n: int) -> None:
+        """Rows that a setting does not ask for: counted, and no problem."""
+        if n:
+            self.n_dropped[setting] += n
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What the files of a task hold, before it is cut into splits.
+
+    row_format: of all rows, or "unknown". unwanted: origins of rows that `data.train_where` keeps out of training.
+    """
+
+    files: tuple[DataFile, ...]
+    row_format: str
+    samples: tuple[Sample, ...]
+    unwanted: frozenset[str]
+    n_dropped: Mapping[str, int]
+    findings: tuple[Finding, ...]
+
+    @property
+    def n_rows(self) -> int:
+        """All rows, the lost ones included."""
+        return sum(len(file.rows) + len(file.broken) for file in self.files)
+
 
 def read(task: TaskSpec, folder: Path, *, drop_bad: bool) -> Dataset:
     """Read the files of a task, relative to `folder`, and report everything that is wrong with them at once.
 
     A row with a problem never becomes a sample: it is counted in `record.n_dropped`, and the finding is fatal, or with
-    `drop_bad` a warning. Raises HarnessError where there was no row to read at all or the [data] table makes no sense,
-    and EnvironmentFault where a file changed while it was read.
+    `drop_bad` a warning. So is a row that `data.where` does not take, which is no problem. Raises HarnessError where
+    there was no row to read at all or the [data] table makes no sense, and EnvironmentFault where a file changed while
+    it was read.
     """
-    reading = compile_reading(task.data)
-    files = load_all(task.data, folder)
+    gathered = gather(task.data, folder, slices=task.metrics.slices, drop_bad=drop_bad)
+    cut = _cut(gathered.samples, task.data)
+    # After the cut, so that which rows are tested on does not hang on what is trained on.
+    samples = tuple(sample for sample in cut if sample.split != "train" or sample.origin not in gathered.unwanted)
+    n_dropped = Counter(gathered.n_dropped)
+    n_dropped["data.train_where"] = len(cut) - len(samples)
+    return Dataset(samples, _record(gathered, samples, n_dropped), gathered.findings)
+
+
+def gather(spec: DataSpec, folder: Path, *, slices: Sequence[str] = (), drop_bad: bool) -> Gathered:
+    """As `read`, but not yet cut: the rows of `source` all count as train. slices: fields that must stay in sight."""
+    reading = compile_reading(spec)
+    where = compile_where(spec.where, "data.where")
+    train_where = compile_where(spec.train_where, "data.train_where")
+    files = load_all(spec, folder)
     intake = _Intake(drop_bad=drop_bad)
     for problem in (problem for file in files for problem in file.about):
         intake.problems.add(problem)
     for problem in (problem for file in files for problem in file.broken):
         intake.drop([problem])
-    shaped, shape = one_shape(files, reading, drop=intake.drop)
-    samples = _unique(_samples(shaped, reading, files, task, intake), intake)
-    for problem in (*doubtful_ids(samples), *field_problems(shaped, shape, reading, task)):
+    refuse_unknown((*where, *train_where), (row.fields for file in files for row in file.rows))
+    taken = [_take(file, where, intake) for file in files]
+    named, row_format = one_format(taken, reading, drop=intake.drop)
+    samples = _unique(_samples(named, reading, slices, intake), intake)
+    for problem in (*doubtful_ids(samples), *field_problems(named, row_format, reading, slices)):
         intake.problems.add(problem)
-    samples = _cut(samples, task.data)
+    unwanted = _unwanted(taken, train_where)
     findings = intake.problems.findings()
-    n_rows = sum(len(file.rows) + len(file.broken) for file in files)
-    if n_rows == 0:
+    gathered = Gathered(files, row_format, samples, unwanted, intake.n_dropped, findings)
+    if gathered.n_rows == 0:
         _refuse_nothing(findings)
-    return Dataset(samples, _record(files, samples, intake.n_dropped, shape), findings)
+    return gathered
 
 
-def _samples(
-    shaped: Sequence[Shaped], reading: Reading, files: Sequence[DataFile], task: TaskSpec, intake: _Intake
-) -> list[Sample]:
-    stems = _stems(files)
-    keep = frozenset(task.metrics.slices) | ({task.data.group} if task.data.group else frozenset[str]())
+def _take(file: DataFile, where: Sequence[Condition], intake: _Intake) -> DataFile:
+    """The file with the rows that meet all conditions; the others are counted. E-EMPTY where none does."""
+    if not where:
+        return file
+    rows = tuple(row for row in file.rows if all(condition.holds(row.fields) for condition in where))
+    if file.rows and not rows:
+        raise _nothing_left(f"none of the {len(file.rows):,} rows of {file.name!r}", "data.where")
+    intake.leave_out("data.where", len(file.rows) - len(rows))
+    return replace(file, rows=rows)
+
+
+def _unwanted(files: Sequence[DataFile], where: Sequence[Condition]) -> frozenset[str]:
+    """Origins of the training rows that do not meet all conditions. E-EMPTY where that is every one."""
+    rows = [(file, row) for file in files if file.split == "train" for row in file.rows] if where else []
+    unmet = [(file, row) for file, row in rows if not all(condition.holds(row.fields) for condition in where)]
+    if rows and len(unmet) == len(rows):
+        raise _nothing_left(f"none of the {len(rows):,} training rows", "data.train_where")
+    return frozenset(f"{file.name}:{row.line}" for file, row in unmet)
+
+
+def _nothing_left(what: str, setting: str) -> HarnessError:
+    return HarnessError(f"{what} meets {setting}", fix=f"ask for less in {setting}", code="E-EMPTY")
+
+
+def _samples(named: Sequence[Named], reading: Reading, slices: Sequence[str], intake: _Intake) -> list[Sample]:
+    spec = reading.spec
+    keep = frozenset(slices) | ({spec.group} if spec.group else frozenset[str]())
     samples: list[Sample] = []
-    for file, row, shape in shaped:
-        found = to_sample(row, shape, reading, name=file.name, split=file.split, stem=stems[file.name], keep=keep)
+    for file, row, name in named:
+        found = to_sample(row, name, reading, name=file.name, split=file.split, prefix=file.prefix, keep=keep)
         if isinstance(found, Sample):
             samples.append(found)
         else:
             intake.drop(found)
-        rounded = rounded_id(row.fields.get(task.data.id), f"{file.name}:{row.line}")
+        rounded = rounded_id(row.fields.get(spec.id), f"{file.name}:{row.line}")
         if rounded is not None:
             intake.problems.add(rounded)
     return samples
-
-
-def _stems(files: Sequence[DataFile]) -> dict[str, str]:
-    """What generated ids begin with: the file's stem, or the split where two files share one."""
-    names = [stem(file.name) for file in files]
-    distinct = len(set(names)) == len(names)
-    return {file.name: stem(file.name) if distinct else file.split for file in files}
 
 
 def _unique(samples: Iterable[Sample], intake: _Intake) -> tuple[Sample, ...]:
@@ -149,16 +206,14 @@ def _refuse_nothing(findings: Sequence[Finding]) -> None:
     )
 
 
-def _record(
-    files: Sequence[DataFile], samples: Sequence[Sample], n_dropped: Mapping[str, int], shape: str
-) -> DataRecord:
+def _record(gathered: Gathered, samples: Sequence[Sample], n_dropped: Mapping[str, int]) -> DataRecord:
     return DataRecord(
-        files={file.name: file.sha256 for file in files if file.sha256},
-        n_rows=sum(len(file.rows) + len(file.broken) for file in files),
+        files={file.name: file.sha256 for file in gathered.files if file.sha256},
+        n_rows=gathered.n_rows,
         n_samples=_sizes(samples),
-        n_dropped=dict(sorted(n_dropped.items())),
-        n_blank_lines=sum(file.n_blank for file in files),
-        shape=shape,
+        n_dropped={reason: n for reason, n in sorted(n_dropped.items()) if n},
+        n_blank_lines=sum(file.n_blank for file in gathered.files),
+        format=gathered.row_format,
         sha256=_hashes(samples),
     )
 
@@ -169,9 +224,17 @@ def _sizes(samples: Iterable[Sample]) -> dict[str, int]:
 
 
 def _hashes(samples: Iterable[Sample]) -> dict[str, str]:
-    """Split -> hash of its samples in order: everything that can change a result, so not where a row stood."""
+    """Split -> hash of its samples in order: everything that can change a result.
+
+    Not in it: where a row stood, in which format, and in which order its fields.
+    """
     digests = {split: hashlib.sha256() for split in SPLITS}
     for sample in samples:
-        content = {key: value for key, value in asdict(sample).items() if key != "origin"}
-        digests[sample.split].update(json.dumps(content, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+        digests[sample.split].update(sample_bytes(sample) + b"\n")
     return {split: digest.hexdigest() for split, digest in digests.items()}
+
+
+def sample_bytes(sample: Sample) -> bytes:
+    """One sample's whole content but for its origin, the same however the row was written."""
+    content = {key: value for key, value in asdict(sample).items() if key != "origin"}
+    return json.dumps(content, sort_keys=True, ensure_ascii=False).encode()

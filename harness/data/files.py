@@ -27,7 +27,7 @@ _MAGIC = {
     b"\x28\xb5\x2f\xfd": ("Zstandard", "unpack it with unzstd"),
     b"BZh": ("bzip2", "bunzip2 it"),
     b"\xfd7zXZ\0": ("xz", "unxz it"),
-    b"PAR1": ("Parquet", "write it as JSON Lines: pandas.read_parquet(...).to_json(..., orient='records', lines=True)"),
+    b"PAR1": ("Parquet", "give it the suffix .parquet"),
     b"ARROW1": ("Arrow", "write it as JSON Lines"),
     b"PK\x03\x04": ("a zip archive (or .xlsx)", "unpack it, or save the sheet as CSV (UTF-8)"),
     b"%PDF": ("PDF", "write its rows as JSON Lines"),
@@ -41,6 +41,7 @@ _KINDS = (
     (stat.S_ISSOCK, "a socket"),
 )
 _CHUNK = 1 << 20
+MAX_WHOLE = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +118,45 @@ def open_regular(path: Path, name: str) -> BinaryIO:
         raise _no_file(name, "is not a possible file name") from error
 
 
+class Whole:
+    """One file that must be read as a whole. After `read`, `sha256` is its hash.
+
+    Raises as Lines does, and E-FORMAT where the file is larger than MAX_WHOLE.
+    """
+
+    def __init__(self, path: Path, name: str, *, limit: int) -> None:
+        self.path = path
+        self.name = name
+        self.limit = limit
+        self.sha256 = ""
+        self.has_bom = False
+
+    def read(self) -> bytes:
+        """All bytes of the file, less a byte order mark."""
+        with open_regular(self.path, self.name) as file:
+            before = os.fstat(file.fileno())
+            if before.st_size > MAX_WHOLE:
+                raise HarnessError(
+                    f"{self.name!r} has {before.st_size:,} bytes; a file of its kind is read as a whole, "
+                    f"up to {MAX_WHOLE:,}",
+                    fix="write it as JSON Lines, which has no limit, or in parts",
+                    code="E-FORMAT",
+                )
+            content = file.read()
+            _refuse_change(before, os.fstat(file.fileno()), self.path, self.name)
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        self.has_bom = content.startswith(BOM)
+        return content.removeprefix(BOM)
+
+
 def refuse_other_formats(head: bytes, name: str) -> None:
     """E-FORMAT or E-ENC for a file that begins like something other than UTF-8 text."""
     for magic, (kind, advice) in _MAGIC.items():
         if head.startswith(magic):
             raise HarnessError(
-                f"{name!r} is {kind}, not text", fix=f"{advice}; JSON Lines, CSV and TSV are read", code="E-FORMAT"
+                f"{name!r} is {kind}, not text",
+                fix=f"{advice}; JSON Lines, JSON, CSV, TSV and Parquet are read",
+                code="E-FORMAT",
             )
     encoding = next((wide for bom, wide in _WIDE_BOMS.items() if head.startswith(bom)), None) or _wide_without_bom(head)
     if encoding is not None:

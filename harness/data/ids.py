@@ -31,7 +31,7 @@ def same_id(sample: Sample, earlier: Sample) -> Problem:
         sample.origin,
         "E-DUPID",
         f"id {quote(sample.id)} already stands at {earlier.origin}, with {what}",
-        "give every row of all files its own id, or none: then file and line name it",
+        "give every row of all files its own id, or none: then split and number name it",
         sample.id,
     )
 

@@ -49,7 +49,7 @@ def refuse_other_text(content: bytes, name: str) -> None:
     if start.startswith(b"["):
         raise HarnessError(
             f"{name!r} is one JSON array, not JSON Lines",
-            fix=f"jq -c '.[]' {quoted} > {quoted}.jsonl",
+            fix=f"give it the suffix .json, or: jq -c '.[]' {quoted} > {quoted}.jsonl",
             code="E-NOT-JSONL",
         )
     if start == b"{" or (start.startswith(b"{") and start.endswith((b",", b"{", b"["))):
@@ -70,7 +70,7 @@ def parse_line(line: Line, lines: Lines) -> dict[str, JsonValue]:
     """The object on one line; HarnessError with the column where it is not one."""
     refuse_oversize(line, lines.limit)
     text = decode(line)
-    _refuse_depth(text)
+    refuse_depth(text)
     if "\r" in text:
         raise _control(text, text.index("\r"))
     value = _load(text, ended=line.ended)
@@ -80,7 +80,7 @@ def parse_line(line: Line, lines: Lines) -> dict[str, JsonValue]:
             fix='write each row as {"field": ...}',
             code="E-TYPE",
         )
-    _refuse_characters(text, value)
+    refuse_characters(text, value)
     return value
 
 
@@ -88,15 +88,15 @@ def _load(text: str, *, ended: bool) -> JsonValue:
     try:
         value: JsonValue = json.loads(
             text,
-            object_pairs_hook=_unique,
-            parse_int=_integer,
-            parse_float=_finite,
-            parse_constant=_no_constant,
+            object_pairs_hook=unique,
+            parse_int=integer,
+            parse_float=finite,
+            parse_constant=no_constant,
         )
     except json.JSONDecodeError as error:
         raise _syntax(error, text, ended=ended) from error
     except RecursionError as error:
-        raise _deep() from error
+        raise too_deep() from error
     return value
 
 
@@ -104,7 +104,7 @@ def _syntax(error: json.JSONDecodeError, text: str, *, ended: bool) -> HarnessEr
     column = error.pos + 1
     if error.msg.startswith("Invalid control character"):
         return _control(text, error.pos)
-    if not ended and _is_cut(error, text):
+    if not ended and is_cut(error, text):
         return truncated("a string" if error.msg.startswith(("Unterminated", "Invalid \\")) else "a row")
     if error.msg == "Extra data":
         return HarnessError(
@@ -120,7 +120,7 @@ def _syntax(error: json.JSONDecodeError, text: str, *, ended: bool) -> HarnessEr
     )
 
 
-def _is_cut(error: json.JSONDecodeError, text: str) -> bool:
+def is_cut(error: json.JSONDecodeError, text: str) -> bool:
     """Whether the text stops where more was to come, rather than being wrong."""
     rest = text[error.pos :].rstrip()
     if error.msg.startswith("Unterminated"):
@@ -138,22 +138,24 @@ def _control(text: str, position: int) -> HarnessError:
     )
 
 
-def _refuse_depth(text: str) -> None:
-    """Before parsing, because a parser that recurses can be made to run out of stack."""
+def refuse_depth(text: str) -> None:
+    """E-DEPTH. Before parsing, because a parser that recurses can be made to run out of stack."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
     depth = 0
     for match in _STRUCTURE.finditer(text):
         depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match[0], 0)
         if depth > MAX_DEPTH:
-            raise _deep()
+            raise too_deep()
 
 
-def _deep() -> HarnessError:
+def too_deep() -> HarnessError:
+    """E-DEPTH."""
     return HarnessError(f"nested more than {MAX_DEPTH} levels deep", fix="flatten the row", code="E-DEPTH")
 
 
-def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+def unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    """The object of these members; E-DUPKEY where a name stands twice."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
@@ -166,7 +168,8 @@ def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     return fields
 
 
-def _integer(digits: str) -> int:
+def integer(digits: str) -> int:
+    """A whole number of any size that can be read back; E-INT."""
     if len(digits) > MAX_DIGITS:
         raise HarnessError(
             f"an integer of {len(digits):,} digits", fix="write long digit strings as strings", code="E-INT"
@@ -174,28 +177,31 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-def _finite(number: str) -> float:
+def finite(number: str) -> float:
+    """A number; E-NONFINITE where it is too large to be one."""
     value = float(number)
     if math.isinf(value):
-        raise _nonfinite(number)
+        raise not_finite(number)
     return value
 
 
-def _no_constant(name: str) -> float:
-    raise _nonfinite(name)
+def no_constant(name: str) -> float:
+    """E-NONFINITE for NaN and the infinities, which JSON does not have."""
+    raise not_finite(name)
 
 
-def _nonfinite(number: str) -> HarnessError:
+def not_finite(number: str) -> HarnessError:
+    """E-NONFINITE."""
     return HarnessError(
         f"{escape(number)} is not a finite number", fix="write null, or leave the field out", code="E-NONFINITE"
     )
 
 
-def _refuse_characters(text: str, value: JsonValue) -> None:
-    """Escapes that spell what no text should hold; the fast search comes first, it nearly never hits."""
-    if _ESCAPED_NUL in text and any("\0" in string for string in _strings(value)):
+def refuse_characters(text: str, value: JsonValue) -> None:
+    """E-NUL or E-SURROGATE for escapes that spell what no text should hold. The fast search nearly never hits."""
+    if _ESCAPED_NUL in text and any("\0" in string for string in strings_in(value)):
         raise nul()
-    if _ESCAPED_SURROGATE.search(text) and any(_has_surrogate(string) for string in _strings(value)):
+    if _ESCAPED_SURROGATE.search(text) and any(_has_surrogate(string) for string in strings_in(value)):
         raise surrogate("half of a surrogate pair, written as an escape")
 
 
@@ -203,13 +209,14 @@ def _has_surrogate(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _strings(value: JsonValue) -> Iterator[str]:
+def strings_in(value: JsonValue) -> Iterator[str]:
+    """Every string in a value, names of members included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
         for item in value:
-            yield from _strings(item)
+            yield from strings_in(item)
     elif isinstance(value, dict):
         for name, item in value.items():
             yield name
-            yield from _strings(item)
+            yield from strings_in(item)

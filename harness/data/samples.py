@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Callable
-from pathlib import PurePath
 from typing import TypeVar
 
 from pydantic import JsonValue
@@ -13,38 +12,47 @@ from pydantic import JsonValue
 from harness.core.errors import HarnessError
 from harness.core.types import Sample, Split
 from harness.data.display import quote
+from harness.data.formats import FORMATS, UNKNOWN, Reading, answers, conversation, used_fields
+from harness.data.formats.base import Fields, missing
 from harness.data.problems import Problem
 from harness.data.rows import Row
-from harness.data.shapes import BOTH, UNKNOWN, Fields, Reading, answers, conversation, missing
-from harness.data.template import json_type
+from harness.data.template import MISSING, find, json_type, path_of
 
 T = TypeVar("T")
 
 
 def to_sample(
-    row: Row, shape: str, reading: Reading, *, name: str, split: Split, stem: str, keep: frozenset[str]
+    row: Row, row_format: str, reading: Reading, *, name: str, split: Split, prefix: str, keep: frozenset[str]
 ) -> Sample | tuple[Problem, ...]:
-    """The sample of one row. keep: fields that stay in the metadata although templates use them (slices)."""
+    """The sample of one row.
+
+    prefix: what the ids of rows without one begin with. keep: fields that stay in the metadata although templates use
+    them, and nested ones that it gets under their dotted names (slices).
+    """
     fields, spec, where = row.fields, reading.spec, f"{name}:{row.line}"
     errors: list[HarnessError] = []
-    id_ = _attempt(errors, lambda: _identifier(fields, spec.id)) or f"{stem}-{row.line}"
+    id_ = _attempt(errors, lambda: _identifier(fields, spec.id)) or f"{prefix}-{row.number}"
     group = _attempt(errors, lambda: _group(fields, spec.group))
     turns = references = None
-    if shape in (UNKNOWN, BOTH):
-        errors.append(missing(fields, "prompt") if shape == UNKNOWN else _two_shapes())
+    if row_format not in FORMATS:
+        errors.append(missing(fields, "prompt") if row_format == UNKNOWN else _ambiguous(row_format))
     else:
-        turns = _attempt(errors, lambda: conversation(fields, shape, reading))
-        references = _attempt(errors, lambda: _allowed(answers(fields, shape, reading), spec.labels))
+        turns = _attempt(errors, lambda: conversation(fields, row_format, reading))
+        references = _attempt(errors, lambda: _allowed(answers(fields, row_format, reading), spec.labels))
     if errors or turns is None or references is None:
         return tuple(Problem.at(where, error, id=id_) for error in _distinct(errors))
-    hidden = (reading.used_fields(shape) - keep) | {spec.id}
-    metadata = {key: value for key, value in fields.items() if key not in hidden}
+    hidden = (used_fields(row_format, reading) - keep) | {spec.id}
+    metadata = {key: without_nulls(value) for key, value in fields.items() if key not in hidden and value is not None}
+    nested = {key: find(path_of(key), fields) for key in keep if key not in fields}
+    metadata |= {key: without_nulls(value) for key, value in nested.items() if value is not MISSING}
     return Sample(id_, split, turns, references, metadata, group, where)
 
 
-def stem(name: str) -> str:
-    """A file's name without folder and suffix, for the ids of rows that have none."""
-    return PurePath(name).stem
+def without_nulls(value: JsonValue) -> JsonValue:
+    """The value without members that are null: a table cannot tell them from absent ones, so nothing may hang on it."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _attempt(errors: list[HarnessError], make: Callable[[], T]) -> T | None:
@@ -76,9 +84,9 @@ def _identifier(fields: Fields, name: str) -> str | None:
 def _group(fields: Fields, name: str | None) -> str | None:
     if name is None:
         return None
-    if name not in fields:
+    value = find(path_of(name), fields)
+    if value is MISSING:
         raise missing(fields, name)
-    value = fields[name]
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -94,10 +102,10 @@ def _no_key(name: str, value: JsonValue) -> HarnessError:
     )
 
 
-def _two_shapes() -> HarnessError:
+def _ambiguous(names: str) -> HarnessError:
     return HarnessError(
-        "the row has both 'messages' and 'prompt' or 'completion'",
-        fix='keep one, or say which in task.toml: [data] messages = "messages"',
+        f"the row could be {names}: it has the fields of each",
+        fix=f'say which in task.toml: [data] format = "{names.split()[0]}"',
         code="E-SCHEMA-MIX",
     )
 

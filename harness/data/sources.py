@@ -1,29 +1,36 @@
-"""The files a task names: found, read, hashed and told apart."""
+"""The files and data sets a task names: found, read, hashed and told apart."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
+from typing import TypeAlias
 
 from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.specs import DataSpec
 from harness.core.types import SPLITS, Split
 from harness.data.csv import read_csv
-from harness.data.files import Lines
+from harness.data.files import Lines, Whole
+from harness.data.hub import PREFIX, HubRows, parse_source
+from harness.data.json_text import read_json
 from harness.data.jsonl import read_jsonl
 from harness.data.problems import Problem
 from harness.data.rows import Blank, Row
+from harness.data.tables import read_parquet
 
-_DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+Origin: TypeAlias = Lines | Whole | HubRows
+Item: TypeAlias = Row | Blank | Problem
 
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One file as it was read. name: as people know it, never an absolute path.
+    """One file, or one split of a data set on the Hub, as it was read. name: never an absolute path.
 
-    broken: problems of single rows, each a row that is lost. about: problems of the file as a whole.
-    sha256 is empty where the file could not be read to its end.
+    prefix: what the ids of rows without one begin with. broken: problems of single rows, each a row that is
+    lost. about: problems of the file as a whole.
+    sha256 is empty where the file could not be read to its end; of the Hub it names the commit and the rows' hash.
     """
 
     name: str
@@ -33,6 +40,7 @@ class DataFile:
     about: tuple[Problem, ...] = ()
     n_blank: int = 0
     sha256: str = ""
+    prefix: str = "row"
 
 
 def load_all(spec: DataSpec, folder: Path) -> tuple[DataFile, ...]:
@@ -40,8 +48,10 @@ def load_all(spec: DataSpec, folder: Path) -> tuple[DataFile, ...]:
     named: list[tuple[Split, str]] = [("train", spec.source)] if spec.source is not None else _named(spec)
     loaded: list[DataFile] = []
     for split, path in named:
-        name = _display_name(path, split, {file.name for file in loaded})
-        loaded.append(_apart(_load(folder / path, name, split, spec), loaded))
+        origin = _origin(path, split, folder, {file.name for file in loaded}, spec.max_record_bytes)
+        file = _apart(_load(origin, split), loaded)
+        # Not the file's name: the same rows keep their ids where they are moved, or written in another format.
+        loaded.append(replace(file, prefix="row" if spec.source is not None else split))
     return tuple(loaded)
 
 
@@ -57,19 +67,28 @@ def _display_name(path: str, split: Split, taken: set[str]) -> str:
     return f"{split}/{name}" if name in taken else name
 
 
-def _load(path: Path, name: str, split: Split, spec: DataSpec) -> DataFile:
+def _origin(path: str, split: Split, folder: Path, taken: set[str], limit: int) -> Origin:
+    if path.startswith(PREFIX):
+        return HubRows(parse_source(path, split), limit=limit)
+    name = _display_name(path, split, taken)
+    kind = Whole if PurePath(path).suffix.lower() in (".json", ".parquet") else Lines
+    return kind(folder / path, name, limit=limit)
+
+
+def _load(origin: Origin, split: Split) -> DataFile:
+    name = origin.name
     rows: list[Row] = []
     broken: list[Problem] = []
+    noticed: list[Problem] = []
     n_blank = 0
-    lines = Lines(path, name, limit=spec.max_record_bytes)
     try:
-        for item in _reader(lines):
+        for item in _items(origin):
             if isinstance(item, Row):
-                rows.append(item)
-            elif isinstance(item, Problem):
-                broken.append(item)
-            else:
+                rows.append(replace(item, number=len(rows) + len(broken) + 1))
+            elif isinstance(item, Blank):
                 n_blank += 1
+            else:
+                (broken if item.severity == "fatal" else noticed).append(item)
     except EnvironmentFault:
         raise
     except OSError as error:
@@ -78,26 +97,34 @@ def _load(path: Path, name: str, split: Split, spec: DataSpec) -> DataFile:
         ) from error
     except HarnessError as error:
         return DataFile(name, split, about=(Problem.at(name, error),))
-    about = tuple(_about(lines, split, is_empty=not rows and not broken))
-    return DataFile(name, split, tuple(rows), tuple(broken), about, n_blank, lines.sha256)
+    about = (*noticed, *_about(origin, split, is_empty=not rows and not broken))
+    return DataFile(name, split, tuple(rows), tuple(broken), about, n_blank, origin.sha256)
 
 
-def _reader(lines: Lines) -> Iterator[Row | Blank | Problem]:
-    delimiter = _DELIMITERS.get(lines.path.suffix.lower())
-    return read_jsonl(lines) if delimiter is None else read_csv(lines, delimiter=delimiter)
+def _items(origin: Origin) -> Iterator[Item]:
+    """The reader for a file's suffix: anything unknown is read as JSON Lines, which says what it is instead."""
+    if isinstance(origin, HubRows):
+        return iter(origin)
+    suffix = origin.path.suffix.lower()
+    if isinstance(origin, Whole):
+        return read_parquet(origin) if suffix == ".parquet" else read_json(origin)
+    delimiter = DELIMITERS.get(suffix)
+    return read_jsonl(origin) if delimiter is None else read_csv(origin, delimiter=delimiter)
 
 
-def _about(lines: Lines, split: Split, *, is_empty: bool) -> Iterator[Problem]:
-    if lines.has_bom:
+def _about(origin: Origin, split: Split, *, is_empty: bool) -> Iterator[Problem]:
+    if origin.has_bom:
         yield Problem(
-            f"{lines.name}:1",
+            f"{origin.name}:1",
             "E-BOM",
             "the file begins with a byte order mark, which was skipped",
             "save it as UTF-8 without BOM",
             severity="warning",
         )
     if is_empty:
-        yield Problem(lines.name, "E-EMPTY", f"the file for {split} has no rows", "name another file, or fill this one")
+        yield Problem(
+            origin.name, "E-EMPTY", f"the file for {split} has no rows", "name another file, or fill this one"
+        )
 
 
 def _apart(file: DataFile, earlier: list[DataFile]) -> DataFile:

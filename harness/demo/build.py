@@ -1,42 +1,45 @@
-"""Make the demo base model from nothing: corpus, tokenizer, pretraining, model folder, card.
+"""Make an embedded base model from nothing: corpus, tokenizer, pretraining, model folder, card.
 
-python -m harness.demo.build --out harness/demo/model
+python -m harness.demo.build --model demo --out harness/demo/model
+python -m harness.demo.build --model demo-small --out harness/demo/small
 """
 
 import argparse
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import torch
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from harness.demo.card import write_card
+from harness.demo.card import Facts, write_card
 from harness.demo.corpus import Episode, episodes
 from harness.demo.measure import measure
 from harness.demo.packing import Packed, pack
-from harness.demo.pretraining import Recipe, Report, new_model, pretrain
+from harness.demo.pretraining import RECIPES, Recipe, Report, new_model, pretrain
 from harness.demo.tasks import held_out, inputs_of
 from harness.demo.tokenizer import encode, make_tokenizer, texts_of
 
 
 def main() -> None:
     """Read the arguments and build."""
-    usual = Recipe()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("harness/demo/model"), help="the model folder to write")
-    parser.add_argument("--steps", type=int, default=usual.steps, help="optimiser steps; fewer for a quick look")
-    parser.add_argument("--seed", type=int, default=usual.seed)
-    parser.add_argument("--layers", type=int, default=usual.layers)
+    parser.add_argument("--model", choices=RECIPES, default="demo", help="which of the embedded models")
+    parser.add_argument("--out", type=Path, required=True, help="the model folder to write")
+    parser.add_argument("--steps", type=int, help="optimiser steps; fewer for a quick look")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--layers", type=int)
     args = parser.parse_args()
+    changes = {key: value for key in ("steps", "seed", "layers") if (value := getattr(args, key)) is not None}
     started = time.monotonic()
 
     def report(line: str) -> None:
         print(f"{time.monotonic() - started:7.0f} s  {line}", flush=True)
 
-    build(Recipe(seed=args.seed, steps=args.steps, layers=args.layers), args.out, report)
+    build(replace(RECIPES[args.model], **changes), args.out, report)
 
 
 def build(recipe: Recipe, out: Path, report: Report) -> None:
@@ -71,16 +74,18 @@ def corpus_rows(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Packed:
     return pack(encoded, tokenizer.pad_token_id)
 
 
-def facts(recipe: Recipe, rows: Packed, model: LlamaForCausalLM) -> dict[str, int | float]:
+def facts(recipe: Recipe, rows: Packed, model: LlamaForCausalLM) -> Facts:
     """What the card says of the recipe and the model."""
     used = (rows.owners[: recipe.steps * recipe.batch] >= 0).sum()
     return {
+        "name": recipe.name,
         "seed": recipe.seed,
         "steps": recipe.steps,
         "batch": recipe.batch,
         "lr": recipe.lr,
         "layers": recipe.layers,
         "hidden": recipe.hidden,
+        "feed_forward": recipe.feed_forward,
         "heads": recipe.hidden // 64,
         "parameters": sum(p.numel() for p in model.parameters()),
         "tokens_m": float(used) / 1e6,

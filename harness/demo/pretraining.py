@@ -20,6 +20,7 @@ Report = Callable[[str], None]
 class Recipe:
     """Everything that decides the weights."""
 
+    name: str = "demo"
     seed: int = 1
     steps: int = 7000
     batch: int = 6
@@ -27,6 +28,7 @@ class Recipe:
     warmup: int = 100
     weight_decay: float = 0.05
     hidden: int = 192
+    feed_forward: int = 512
     layers: int = 4
     threads: int = 2
     # Measured on the corpus; a step without enough episodes ends the build, so a little more than needed.
@@ -34,12 +36,22 @@ class Recipe:
     tokenizer_episodes: int = 30_000
 
 
+# Each embedded model by the name that `model=` takes.
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(),
+        Recipe(name="demo-small", steps=3000, hidden=128, feed_forward=256, layers=3, threads=1),
+    )
+}
+
+
 def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """A small Llama with random weights."""
     config = LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=recipe.hidden,
-        intermediate_size=512,
+        intermediate_size=recipe.feed_forward,
         num_hidden_layers=recipe.layers,
         num_attention_heads=recipe.hidden // 64,
         num_key_value_heads=recipe.hidden // 64,

@@ -4,26 +4,67 @@ python -m harness.demo.tasks [--tasks tasks]
 """
 
 import argparse
+import csv
+import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.demo.corpus import Dice, Episode
-from harness.demo.shipped import general, headlines, orders, tickets
+from harness.demo.shipped import delays, general, headlines, notices_zh, orders, tickets
 
 Row = dict[str, str]
 SEED = 20
 SIZES = {"train": 200, "validation": 80, "test": 200}
 SMALL = {"train": 60, "validation": 60, "test": 240}
+LARGE = {"train": 600, "validation": 200, "test": 200}
 NGRAM = 13
 
-# Each task: how a row is drawn, which fields make its input, how many rows a split has.
-TASKS: dict[str, tuple[Callable[[Dice], Row], tuple[str, ...], dict[str, int]]] = {
-    "headlines": (headlines.draw, ("report",), SIZES),
-    "tickets": (tickets.draw, ("message",), SIZES),
-    "orders": (orders.draw, ("record", "question"), SIZES),
-    "general": (general.draw, ("prompt",), SMALL),
+
+def objects(rows: list[Row]) -> str:
+    """JSON Lines: every field as drawn."""
+    return lines(json.dumps(row, ensure_ascii=False) for row in rows)
+
+
+def gemini(rows: list[Row]) -> str:
+    """JSON Lines in the form of a Gemini tuning file."""
+    return lines(map(notices_zh.chat, rows))
+
+
+def table(rows: list[Row]) -> str:
+    """CSV with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def lines(texts: Iterable[str]) -> str:
+    """Each text on a line of its own."""
+    return "".join(f"{text}\n" for text in texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """A task's data: how a row is drawn, the template of its input, rows by split, and how a file is written."""
+
+    draw: Callable[[Dice], Row]
+    prompt: str
+    sizes: dict[str, int]
+    suffix: str = "jsonl"
+    encode: Callable[[list[Row]], str] = objects
+
+
+TASKS = {
+    "headlines": Shipped(headlines.draw, "{report}", SIZES),
+    "tickets": Shipped(tickets.draw, "{message}", SIZES),
+    "orders": Shipped(orders.draw, "{record}\n{question}", SIZES),
+    "general": Shipped(general.draw, "{prompt}", SMALL),
+    "delays": Shipped(delays.draw, delays.PROMPT, LARGE, "csv", table),
+    "notices-zh": Shipped(notices_zh.draw, "{note}", LARGE, "jsonl", gemini),
 }
 
 
@@ -34,14 +75,14 @@ def folded(text: str) -> str:
 
 def rows(task: str) -> Iterator[tuple[str, Row]]:
     """(split, row) of every row of the task; no two share an input or a run of 13 words of it."""
-    draw, fields, sizes = TASKS[task]
+    shipped = TASKS[task]
     dice = Dice(f"{SEED}/{task}")
     seen: set[str] = set()
-    for split, size in sizes.items():
+    for split, size in shipped.sizes.items():
         n = 0
         while n < size:
-            row = draw(dice)
-            text = input_text(row, fields)
+            row = shipped.draw(dice)
+            text = shipped.prompt.format(**row)
             traces = word_runs(text) | {folded(text)}
             if seen.isdisjoint(traces):
                 seen |= traces
@@ -49,14 +90,9 @@ def rows(task: str) -> Iterator[tuple[str, Row]]:
                 yield split, {"id": f"{task}-{split}-{n:03d}", **row}
 
 
-def input_text(row: Row, fields: tuple[str, ...]) -> str:
-    """The row's input, as the task's prompt template joins it."""
-    return "\n".join(row[field] for field in fields)
-
-
 def held_out() -> set[str]:
     """The folded input of every row of every task: none may be a user turn of the corpus."""
-    return {folded(input_text(row, fields)) for task, (_, fields, _) in TASKS.items() for _, row in rows(task)}
+    return {folded(shipped.prompt.format(**row)) for task, shipped in TASKS.items() for _, row in rows(task)}
 
 
 def inputs_of(episode: Episode) -> set[str]:
@@ -72,14 +108,15 @@ def word_runs(text: str) -> set[str]:
 
 
 def write(folder: Path) -> None:
-    """Write <task>/<split>.jsonl below the folder."""
-    for task, (_, _, sizes) in TASKS.items():
-        lines: dict[str, list[str]] = {split: [] for split in sizes}
+    """Write <task>/<split>.<suffix> below the folder."""
+    for task, shipped in TASKS.items():
+        by_split: dict[str, list[Row]] = {split: [] for split in shipped.sizes}
         for split, row in rows(task):
-            lines[split].append(json.dumps(row, ensure_ascii=False))
+            by_split[split].append(row)
         (folder / task).mkdir(parents=True, exist_ok=True)
-        for split, texts in lines.items():
-            (folder / task / f"{split}.jsonl").write_text("\n".join(texts) + "\n", encoding="utf-8", newline="\n")
+        for split, drawn in by_split.items():
+            file = folder / task / f"{split}.{shipped.suffix}"
+            file.write_text(shipped.encode(drawn), encoding="utf-8", newline="\n")
 
 
 def main() -> None:

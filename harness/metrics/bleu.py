@@ -1,33 +1,42 @@
 """BLEU by sacrebleu: its tokenizers and segment statistics, its formula on their sum.
 
+With tokenize = "auto" each sample's reference decides: 13a for Latin script, sacrebleu's zh for Chinese, intl for other
+scripts with spaces, and 13a around single characters where words are not spaced (Japanese, Thai, Lao, Khmer, Burmese).
+
 Statistics (10): tokens of the completion, of the closest reference; matched 1- to 4-grams; 1- to 4-grams.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from pydantic import Field
 
 from harness.core.protocols import Metric
 from harness.core.specs import Spec
 from harness.core.types import FloatArray, Sample
 from harness.metrics.context import VERSION, MetricContext, parse_options, reference_counts
-from harness.metrics.segments import segment_statistics
+from harness.metrics.segments import segment_statistics, with_spaces
+from harness.metrics.tokens import Script, script_of, spelled
 
 if TYPE_CHECKING:
     from sacrebleu.metrics import BLEU
 
 ORDER = 4
+_CHARACTERS = "13a+characters"
+_BY_SCRIPT: dict[Script, str] = {"latin": "13a", "chinese": "zh", "other": "intl", "unspaced": _CHARACTERS}
 _FLOOR = 0.1  # sacrebleu's default of smooth_method="floor"
 
 
 class Options(Spec):
     """sacrebleu's settings. Tokenizers that must download or need further packages are not offered."""
 
-    tokenize: Literal["13a", "intl", "char", "zh", "none"] = "13a"
+    tokenize: Literal["auto", "13a", "intl", "char", "zh", "none"] = Field(
+        "auto", description="auto: by the script of each sample's reference"
+    )
     lowercase: bool = False
     smooth: Literal["exp", "floor", "add-k", "none"] = "exp"
 
@@ -41,7 +50,8 @@ class Bleu:
 
     name: str
     signature: str
-    scorer: BLEU
+    scorers: Mapping[str, BLEU]
+    tokenize: str
     smooth: str
     higher_is_better: bool = True
     best: float = 100.0
@@ -49,7 +59,18 @@ class Bleu:
 
     def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
         """(N, 10), see above."""
-        return segment_statistics(self.scorer, samples, completions, n_statistics=2 + 2 * ORDER)
+        if len(samples) != len(completions):
+            raise ValueError(f"{len(completions)} completions for {len(samples)} samples")
+        choices = [_choice(self.tokenize, sample) for sample in samples]
+        statistics = np.zeros((len(samples), 2 + 2 * ORDER))
+        for choice in set(choices):
+            rows = [i for i, other in enumerate(choices) if other == choice]
+            group = [samples[i] for i in rows], [completions[i] for i in rows]
+            samples_, completions_ = with_spaces(*group) if choice == _CHARACTERS else group
+            statistics[rows] = segment_statistics(
+                self.scorers[choice], samples_, completions_, n_statistics=2 + 2 * ORDER
+            )
+        return statistics
 
     def value(self, totals: FloatArray) -> FloatArray:
         """Brevity penalty times the geometric mean of the smoothed n-gram precisions."""
@@ -66,14 +87,20 @@ def create(context: MetricContext) -> Metric:
     from sacrebleu.metrics import BLEU
 
     options = parse_options(context, Options)
+    choices = {_choice(options.tokenize, sample) for sample in context.samples} or {_BY_SCRIPT["latin"]}
     # force: sacrebleu warns of text that looks tokenized; data that is so by design would drown the log.
-    scorer = BLEU(tokenize=options.tokenize, lowercase=options.lowercase, smooth_method=options.smooth, force=True)
+    settings = {"lowercase": options.lowercase, "smooth_method": options.smooth, "force": True}
+    scorers = {choice: BLEU(tokenize=choice.partition("+")[0], **settings) for choice in choices}
     signature = (
         f"bleu|nrefs:{reference_counts(context.samples)}|case:{'lc' if options.lowercase else 'mixed'}|eff:no"
-        f"|tok:{scorer.tokenizer_signature}|smooth:{_smooth_signature(options.smooth)}"
+        f"|tok:{spelled(choices)}|smooth:{_smooth_signature(options.smooth)}"
         f"|version:{sacrebleu.__version__}|{VERSION}"
     )
-    return Bleu(context.name, signature, scorer, options.smooth)
+    return Bleu(context.name, signature, scorers, options.tokenize, options.smooth)
+
+
+def _choice(tokenize: str, sample: Sample) -> str:
+    return _BY_SCRIPT[script_of(sample.references)] if tokenize == "auto" else tokenize
 
 
 def corpus_bleu(totals: FloatArray, *, smooth: str, effective_order: bool) -> FloatArray:

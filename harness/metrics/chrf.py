@@ -18,6 +18,7 @@ from harness.core.types import FloatArray, Sample
 from harness.metrics.context import VERSION, MetricContext, parse_options, reference_counts
 from harness.metrics.mean import ratio
 from harness.metrics.segments import segment_statistics
+from harness.metrics.tokens import scripts_of
 
 if TYPE_CHECKING:
     from sacrebleu.metrics import CHRF
@@ -47,6 +48,7 @@ class Chrf:
     higher_is_better: bool = True
     best: float = 100.0
     worst: float = 0.0
+    caveats: tuple[str, ...] = ()
 
     def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
         """(N, 3 x orders), see above."""
@@ -79,4 +81,10 @@ def create(context: MetricContext) -> Metric:
         f"|case:{'lc' if options.lowercase else 'mixed'}|eff:yes|nc:{scorer.char_order}|nw:{scorer.word_order}"
         f"|space:no|version:{sacrebleu.__version__}|{VERSION}"
     )
-    return Chrf(context.name, signature, scorer, scorer.order)
+    return Chrf(context.name, signature, scorer, scorer.order, caveats=_caveats(context, options))
+
+
+def _caveats(context: MetricContext, options: Options) -> tuple[str, ...]:
+    if not options.word_order or not {"chinese", "unspaced"} & scripts_of(context.samples):
+        return ()
+    return (f"{context.name} counts words between spaces, and some references have none: leave word_order at 0",)

@@ -21,6 +21,7 @@ class MeanMetric:
     """The mean of `score(completion, references)` over samples; a row of statistics is (score, 1).
 
     `harness.stats` recognises this layout and uses exact intervals and tests where scores are 0 or 1.
+    caveats: sentences for people on what the metric cannot do for this task's texts; every metric may have them.
     """
 
     name: str
@@ -29,6 +30,7 @@ class MeanMetric:
     higher_is_better: bool = True
     best: float = 1.0
     worst: float = 0.0
+    caveats: tuple[str, ...] = ()
 
     def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
         """(N, 2): score and 1."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from harness.core.types import FloatArray, Sample
+from harness.metrics.tokens import spaced
 
 
 class SegmentScorer(Protocol):
@@ -33,6 +35,12 @@ def segment_statistics(
     streams = [[_nth(sample.references, i) for sample in samples] for i in range(most)]
     rows = scorer._extract_corpus_statistics(completions, streams)
     return np.array(rows, dtype=np.float64)
+
+
+def with_spaces(samples: Sequence[Sample], completions: Sequence[str]) -> tuple[list[Sample], list[str]]:
+    """The same texts with a space on both sides of every character of scripts without spaces between words."""
+    parted = [replace(s, references=tuple(spaced(reference) for reference in s.references)) for s in samples]
+    return parted, [spaced(completion) for completion in completions]
 
 
 def _nth(references: Sequence[str], i: int) -> str | None:

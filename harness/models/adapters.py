@@ -21,10 +21,12 @@ from transformers.pytorch_utils import Conv1D
 
 from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.types import Checkpoint
-from harness.models.lora_files import ADAPTER_WEIGHTS, Base, is_of, read_config, write_adapter
+from harness.models.files import ADAPTER_WEIGHTS, FULL_WEIGHTS
+from harness.models.lora_files import Base, is_of, read_config, write_adapter
 from harness.models.weights import read_weights
 
-FULL_WEIGHTS = "model.safetensors"
+# Of DoRA: the length of each output's weights, trained apart from their direction.
+_MAGNITUDE = ".lora_magnitude_vector"
 _KEEP = 3
 
 
@@ -140,7 +142,6 @@ class Switch:
         if not is_of(checkpoint, self._described):
             raise adapter_fault(checkpoint, "it was trained on another base model")
         tensors = read_tensors(checkpoint.folder / ADAPTER_WEIGHTS, checkpoint)
-        _refuse_no_effect(tensors, checkpoint)
         with torch.random.fork_rng():
             self._try_add(name, checkpoint)
         try:
@@ -156,6 +157,7 @@ class Switch:
     def _fill(self, name: str, tensors: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
         slots = self.training_weights(name)
         _compare({key: slot.shape for key, slot in slots.items()}, tensors, checkpoint)
+        _refuse_no_effect(slots, tensors, checkpoint)
         with torch.no_grad():
             for key, slot in slots.items():
                 slot.copy_(tensors[key])
@@ -239,9 +241,12 @@ def adapter_fault(checkpoint: Checkpoint, why: str) -> EnvironmentFault:
     )
 
 
-def _refuse_no_effect(tensors: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
+def _refuse_no_effect(fresh: Mapping[str, Tensor], tensors: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:
+    """fresh: an untrained adapter's weights, whose B are zero and whose magnitudes (DoRA) are the base's own norms."""
     outputs = [tensor for name, tensor in tensors.items() if ".lora_B." in name]
-    if not any(bool(tensor.any()) for tensor in outputs):
+    magnitudes = [name for name in tensors if name.endswith(_MAGNITUDE)]
+    moved = any(not torch.allclose(fresh[name].cpu(), tensors[name].to(fresh[name].dtype)) for name in magnitudes)
+    if not moved and not any(bool(tensor.any()) for tensor in outputs):
         raise adapter_fault(checkpoint, "adapter has no effect: all its B matrices are zero")
 
 

@@ -1,4 +1,4 @@
-"""Where a model is: `demo`, a folder or an id on the Hugging Face Hub, resolved to a local folder safe to load.
+"""Where a model is: an embedded one, a folder or an id on the Hugging Face Hub, resolved to a local folder safe to load.
 
 Nothing here imports torch or transformers, so a wrong name is noticed within seconds.
 """
@@ -6,6 +6,7 @@ Nothing here imports torch or transformers, so a wrong name is noticed within se
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -15,14 +16,18 @@ from pydantic import JsonValue
 
 from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.specs import ModelSpec
-from harness.models.safety import WEIGHT_INDEX, check_folder, names_only_pickles
+from harness.models.files import FULL_WEIGHTS
+from harness.models.safety import WEIGHT_INDEX, check_folder, names_only_pickles, read_json
 
 DEMO_FOLDER = Path(__file__).resolve().parents[1] / "demo" / "model"
+DEMO_SMALL_FOLDER = DEMO_FOLDER.with_name("small")
 
 # No Python, no pickles: what cannot run code is all that is ever fetched or hashed.
 PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 # Some repositories carry the same weights a second time in their maker's own layout.
 _DUPLICATES = ("*/*", "consolidated*")
+_METADATA = "__metadata__"
+_FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 _TIMEOUT_S = 5.0
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -57,29 +62,61 @@ def model_files(folder: Path) -> Iterable[Path]:
     return {file for pattern in PATTERNS for file in folder.glob(pattern) if file.is_file()}
 
 
+def parameter_count(folder: Path) -> int | None:
+    """How many numbers a located model's weights have, tied ones once; None for packed (quantised) weights.
+
+    From the headers of the files that transformers would load; no weight is read.
+    """
+    config = read_json(folder / "config.json")
+    if isinstance(config, dict) and config.get("quantization_config"):
+        return None
+    return sum(_n_floats(file) for file in _weight_files(folder))
+
+
+def _weight_files(folder: Path) -> Iterable[Path]:
+    """One whole file before an index of several, as transformers chooses."""
+    if (folder / FULL_WEIGHTS).is_file() or not (folder / WEIGHT_INDEX).is_file():
+        whole = folder / FULL_WEIGHTS
+        return [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
+    index = read_json(folder / WEIGHT_INDEX)
+    shards = index["weight_map"] if isinstance(index, dict) else {}
+    assert isinstance(shards, dict)
+    return [folder / name for name in sorted({str(name) for name in shards.values()})]
+
+
+def _n_floats(file: Path) -> int:
+    """Floating-point numbers in a file whose header `check_folder` has found sane; masks and the like do not count."""
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    spans = [(str(entry.get("dtype")), *entry["data_offsets"]) for name, entry in header.items() if name != _METADATA]
+    return sum((int(stop) - int(start)) // _FLOAT_BYTES[dtype] for dtype, start, stop in spans if dtype in _FLOAT_BYTES)
+
+
 def _folder(spec: ModelSpec) -> Path:
     if spec.name == "demo":
-        return _demo_folder()
+        return _embedded(spec.name, DEMO_FOLDER)
+    if spec.name == "demo-small":
+        return _embedded(spec.name, DEMO_SMALL_FOLDER)
     path = Path(spec.name).expanduser()
     if path.is_dir():
         return path.resolve()
     if path.is_absolute() or spec.name.startswith((".", "~")) or not _HUB_ID.fullmatch(spec.name):
         raise HarnessError(
             f"there is no model folder {spec.name!r}",
-            fix="give model= a folder with config.json and safetensors, an id on the Hub, or demo",
+            fix="give model= a folder with config.json and safetensors, an id on the Hub, demo or demo-small",
             code="E-MODEL",
         )
     return _from_hub(spec.name, spec.revision)
 
 
-def _demo_folder() -> Path:
-    if not (DEMO_FOLDER / "config.json").is_file():
+def _embedded(name: str, folder: Path) -> Path:
+    if not (folder / "config.json").is_file():
         raise EnvironmentFault(
-            f"the demo model is missing from this installation ({DEMO_FOLDER})",
-            fix="install the harness again, or make it: python -m harness.demo.build",
+            f"the model {name} is missing from this installation ({folder})",
+            fix=f"install the harness again, or make it: python -m harness.demo.build --model {name} --out {folder}",
             code="E-MODEL",
         )
-    return DEMO_FOLDER
+    return folder
 
 
 def _from_hub(name: str, revision: str | None) -> Path:

@@ -15,13 +15,12 @@ from torch import Tensor
 
 from harness.core.errors import EnvironmentFault
 from harness.core.types import Checkpoint
+from harness.models.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE_RECORD
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
-# Beside the weights, because peft warns of keys it does not know: which base model they were trained on.
-BASE_RECORD = "base.json"
 # What may differ from peft's defaults; anything else changes what an adapter computes in ways not proven here.
-_USED = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "fan_in_fan_out")
+_USED = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "use_dora", "fan_in_fan_out")
+# Where a training began does not matter once it is over, unless it began by changing the base's own weights.
+_HARMLESS_BEGINNINGS = (True, False, "gaussian", "orthogonal")
 _IGNORED = frozenset(
     {"peft_version", "base_model_name_or_path", "task_type", "inference_mode", "peft_type", "revision"}
 )
@@ -74,6 +73,8 @@ def _plain_lora(found: dict[str, JsonValue], defaults: dict[str, JsonValue]) -> 
     if found["peft_type"] != "LORA":
         raise ValueError(f"peft_type is {found['peft_type']!r}, not LORA")
     for key, value in found.items():
+        if key == "init_lora_weights" and value in _HARMLESS_BEGINNINGS:
+            continue
         if key not in _USED and key not in _IGNORED and value and value != defaults.get(key):
             raise ValueError(f"{key} = {value!r} is not supported")
     used = {key: found[key] for key in _USED if key in found}

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.core.errors import HarnessError
-from harness.core.protocols import Metric, TrainPlan
+from harness.core.protocols import AnyMetric, Metric, TrainPlan
 from harness.core.types import Sample
-from harness.pipeline.conclude import number
-from harness.pipeline.prepare import Plugins, Prepared, untuned_arms
+from harness.pipeline.arms import untuned_arms
+from harness.pipeline.prepare import Plugins, Prepared
+from harness.pipeline.words import number
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +35,21 @@ def check_metrics(prepared: Prepared) -> tuple[MetricCheck, ...]:
     return tuple(_check(metric, prepared.dataset.samples) for metric in prepared.metrics)
 
 
-def _check(metric: Metric, samples: Sequence[Sample]) -> MetricCheck:
-    statistics = metric.measure(samples, [sample.references[0] for sample in samples])
-    value = float(metric.value(statistics.sum(axis=0)))
+def _check(metric: AnyMetric, samples: Sequence[Sample]) -> MetricCheck:
+    answers = [sample.references[0] for sample in samples]
+    scores = None
+    if isinstance(metric, Metric):
+        statistics = metric.measure(samples, answers)
+        value, scores = float(metric.value(statistics.sum(axis=0))), metric.per_sample(statistics)
+    else:
+        value = metric.score(samples, answers)
     if not np.isfinite(value):
         return MetricCheck(metric.name, None, metric.best, True, f"undefined on these references ({metric.signature})")
     ok = bool(np.isclose(value, metric.best, rtol=1e-9))
     if ok:
         return MetricCheck(metric.name, value, metric.best, True, "ok")
-    scores = metric.per_sample(statistics)
+    if scores is None or not np.isfinite(scores).any():
+        return MetricCheck(metric.name, value, metric.best, False, f"not perfect; {metric.signature}")
     worst = samples[int(np.nanargmin(scores if metric.higher_is_better else -scores))]
     return MetricCheck(
         metric.name, value, metric.best, False, f"not perfect, e.g. {worst.id} ({worst.origin}); {metric.signature}"
@@ -103,33 +110,44 @@ class Plan:
 
     def lines(self) -> list[str]:
         """For a terminal."""
-        training = self.training
         return [
             f"run {self.run_id}",
-            f"train: {training.n_rows} rows, {training.n_steps} steps, {training.n_tokens} tokens, "
-            f"{training.n_target_tokens} of them with loss",
-            f"checkpoints after steps {', '.join(map(str, training.checkpoint_steps))}",
+            *self._training(),
             f"baselines: {', '.join(self.arms)}",
             f"generations: {self.n_generations}, {self.prompt_tokens} prompt tokens, "
             f"at most {self.max_output_tokens} generated ones",
         ]
 
+    def _training(self) -> list[str]:
+        training = self.training
+        if not training.checkpoint_steps:
+            return ["nothing is trained"]
+        return [
+            f"train: {training.n_rows} rows, {training.n_steps} steps, {training.n_tokens} tokens, "
+            f"{training.n_target_tokens} of them with loss",
+            f"checkpoints after steps {', '.join(map(str, training.checkpoint_steps))}",
+        ]
+
 
 def make_plan(prepared: Prepared, plugins: Plugins) -> Plan:
     """Count what the run will train and generate."""
-    training = plugins.trainer.plan(prepared.train_rows, plugins.trainer_spec)
+    training = plugins.trainer.plan(prepared.train_rows, prepared.trainer_spec)
     validation, test = prepared.dataset.split("validation"), prepared.dataset.split("test")
     both, tokens, n = [*validation, *test], 0, 0
     candidates = [candidate for arm in untuned_arms(prepared.spec) for candidate in arm.candidates]
     for candidate in candidates:
-        for sample in both:
+        renderer = prepared.renderers.of(candidate.instruction)
+        # Other wordings are tried on validation only; the best of them would be asked the test samples too.
+        asked = both if candidate.instruction is None else validation
+        for sample in asked:
             shots = prepared.shots.shots(sample, k=candidate.shots, draw=candidate.draw)
-            tokens += len(prepared.renderer.prompt_ids(sample, shots))
-        n += len(both)
+            tokens += len(renderer.prompt_ids(sample, shots))
+        n += len(asked)
     lengths = {sample.id: len(prepared.renderer.prompt_ids(sample)) for sample in both}
     n_checkpoints = len(training.checkpoint_steps)
-    tokens += n_checkpoints * sum(lengths[s.id] for s in validation) + sum(lengths[s.id] for s in test)
-    n += n_checkpoints * len(validation) + len(test)
+    n_tuned = len(test) if n_checkpoints else 0
+    tokens += n_checkpoints * sum(lengths[s.id] for s in validation) + sum(lengths[s.id] for s in test[:n_tuned])
+    n += n_checkpoints * len(validation) + n_tuned
     return Plan(
         run_id=prepared.run_id,
         training=training,

@@ -12,10 +12,12 @@ from typing import Literal
 
 import numpy as np
 
-from harness.core.protocols import Metric
+from harness.core.protocols import AnyMetric
 from harness.core.records import Comparison, Flip
-from harness.pipeline.draws import beside, over_draws
-from harness.pipeline.evaluate import BoolArray, TestEvaluation, clusters_of, rng_for
+from harness.core.types import BoolArray
+from harness.pipeline.draws import additive, resamples_for
+from harness.pipeline.estimates import clusters_of, rng_for
+from harness.pipeline.evaluate import TestEvaluation
 from harness.stats.decision import decide
 from harness.stats.multiplicity import holm
 from harness.stats.paired import Paired
@@ -25,7 +27,7 @@ from harness.stats.power import samples_needed
 # Scores this close differ by rounding; nan differs from nothing.
 _SAME_SCORE = 1e-9
 
-Question = Literal["same prompt", "best untuned"]
+Question = Literal["same prompt", "best untuned", "best prompt"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Comparing:
     validation.
     """
 
-    metric: Metric
+    metric: AnyMetric
     smallest_effect: float
     leaked: Collection[str]
     seed: int
@@ -50,6 +52,13 @@ class Comparing:
         asked: list[tuple[Question, TestEvaluation]] = [("same prompt", same_prompt)]
         if best_untuned is not None:
             asked.append(("best untuned", best_untuned))
+        return self._asked(tuned, asked)
+
+    def prompts(self, best: TestEvaluation, zero_shot: TestEvaluation) -> tuple[Comparison, ...]:
+        """Where nothing was tuned: the best prompt against the plain one; nothing where they are one."""
+        return () if best.arm.name == zero_shot.arm.name else self._asked(best, [("best prompt", zero_shot)])
+
+    def _asked(self, tuned: TestEvaluation, asked: Sequence[tuple[Question, TestEvaluation]]) -> tuple[Comparison, ...]:
         baselines = {evaluation.arm.name: evaluation for _, evaluation in asked}
         tests = {name: self._paired(tuned, baseline, None) for name, baseline in baselines.items()}
         adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
@@ -107,13 +116,14 @@ class Comparing:
     def _paired(self, tuned: TestEvaluation, baseline: TestEvaluation, keep: BoolArray | None) -> Paired:
         used = tuned.answered & baseline.answered
         used = used if keep is None else used & keep
-        n_draws = max(tuned.n_draws, baseline.n_draws)
+        arms = [tuned.drawn(self.metric), baseline.drawn(self.metric)]
+        metric, (candidate, other) = additive(self.metric, arms, used)
         return paired(
-            over_draws(self.metric, n_draws),
-            beside(tuned.statistics[self.metric.name][:, used], n_draws),
-            beside(baseline.statistics[self.metric.name][:, used], n_draws),
+            metric,
+            candidate,
+            other,
             clusters=clusters_of([sample for sample, kept in zip(tuned.samples, used, strict=True) if kept]),
-            n_resamples=self.n_resamples,
+            n_resamples=resamples_for(self.metric, self.n_resamples),
             rng=rng_for(self.seed, f"compare {baseline.arm.name} {keep is None}"),
         )
 

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from harness.core.protocols import Metric
-from harness.core.records import Answer, AuditRecord, Comparison, Conclusion, EvaluationRecord, Selection
-from harness.core.types import checkpoint_name
+from harness.core.protocols import AnyMetric
+from harness.core.records import (
+    Answer,
+    AuditRecord,
+    Comparison,
+    Conclusion,
+    EvaluationRecord,
+    Selection,
+    SliceComparison,
+)
+from harness.core.types import CHECKPOINT_PREFIX, checkpoint_name
+from harness.data.display import escape as one_line
+from harness.pipeline.words import number, probability, signed
 
 # What is said of both answers together. Same prompt: did tuning change anything? Best untuned: was it worth it?
 _SAME_PROMPT_ONLY: Mapping[Answer, str] = {
@@ -34,32 +45,73 @@ _BEST_UNKNOWN: Mapping[Answer, str] = {
     "cannot tell": "Whether tuning helped cannot be told from this test set",
 }
 _FEW = 20
+# Slices named in one sentence.
+_MOST_NAMED = 3
 
 
-def conclude(
-    *,
-    metric: Metric,
-    selection: Selection,
-    comparisons: Sequence[Comparison],
-    test: Mapping[str, EvaluationRecord],
-    audit: AuditRecord,
-    final_step: int,
-) -> Conclusion:
-    """Put the run in words. The answer is the one against the best untuned candidate: that is what one would ship.
+@dataclass(frozen=True)
+class Evidence:
+    """What a conclusion is drawn from. metrics: primary first. test: the records of all arms on test."""
 
-    comparisons: against the same prompt, then (where validation chose one) against the best untuned candidate.
+    metrics: Sequence[AnyMetric]
+    selection: Selection
+    comparisons: Sequence[Comparison]
+    slices: Sequence[SliceComparison]
+    test: Mapping[str, EvaluationRecord]
+    audit: AuditRecord
+
+    @property
+    def metric(self) -> AnyMetric:
+        """The primary metric."""
+        return self.metrics[0]
+
+    @property
+    def coverage(self) -> float:
+        """Share of the test samples that the arm with the most failures answered."""
+        return min(_coverage(record, self.metric.name) for record in self.test.values())
+
+
+def conclude(evidence: Evidence, *, final_step: int) -> Conclusion:
+    """Put a run in words. The answer is the one against the best untuned candidate: that is what one would ship.
+
+    The evidence compares against the same prompt, then (where validation chose one) against the best untuned candidate.
     """
-    best = comparisons[-1]
+    selection, best = evidence.selection, evidence.comparisons[-1]
+    assert selection.chosen_step is not None
     chosen = checkpoint_name(selection.chosen_step)
-    coverage = min(_coverage(record, metric.name) for record in test.values())
     return Conclusion(
-        sentence=_sentence(metric, comparisons),
+        sentence=_sentence(evidence),
         answer=best.answer,
         ship=_ship(best, chosen),
-        coverage=coverage,
-        coverage_met=coverage == 1,
-        caveats=tuple(_caveats(metric, selection, comparisons, test, audit, coverage)),
-        next_steps=tuple(_next_steps(selection, best, test[chosen], final_step)),
+        coverage=evidence.coverage,
+        coverage_met=evidence.coverage == 1,
+        caveats=tuple(_caveats(evidence)),
+        next_steps=tuple(_next_steps(selection, best, evidence.test[chosen], final_step)),
+    )
+
+
+def conclude_untuned(evidence: Evidence) -> Conclusion:
+    """Put an evaluation without tuning in words: how good the model is, and with which prompt."""
+    chosen = evidence.selection.best_untuned or next(iter(evidence.test))
+    figure = evidence.test[chosen].estimate(evidence.metric.name)
+    interval = "" if figure.low is None else f" [{number(figure.low)}, {number(figure.high)}]"
+    found = f"Untuned, {evidence.metric.name} is {number(figure.value)}{interval} with {chosen}"
+    if evidence.selection.best_untuned is None:
+        against = ": the plain prompt, for there was no validation to look for a better one"
+    elif evidence.comparisons:
+        comparison = evidence.comparisons[0]
+        plain = f"{number(comparison.baseline_value)} with {comparison.baseline} ({_difference(comparison)})"
+        against = f", the best prompt on validation, against {plain}"
+    else:
+        against = ", which is also the best prompt on validation" if len(evidence.test) > 1 else ""
+    return Conclusion(
+        sentence=f"{found}{against}{_worse_slices(evidence)}; 95 % intervals, n = {figure.n} test samples.",
+        answer=evidence.comparisons[0].answer if evidence.comparisons else None,
+        ship=f"{chosen}, if untuned is good enough: nothing was tuned",
+        coverage=evidence.coverage,
+        coverage_met=evidence.coverage == 1,
+        caveats=tuple(_caveats(evidence)),
+        next_steps=("tune it and compare: harness run with the same words",),
     )
 
 
@@ -75,7 +127,8 @@ def opening(same: Answer, best: Answer | None) -> str:
     return by_best[best][same]
 
 
-def _sentence(metric: Metric, comparisons: Sequence[Comparison]) -> str:
+def _sentence(evidence: Evidence) -> str:
+    metric, comparisons = evidence.metric, evidence.comparisons
     same, best = comparisons[0], comparisons[-1]
     differ = best.baseline != same.baseline
     head = opening(same.answer, best.answer if differ else None)
@@ -87,7 +140,22 @@ def _sentence(metric: Metric, comparisons: Sequence[Comparison]) -> str:
     elif len(comparisons) > 1:
         against = f"{against}, which is also the best untuned candidate on validation"
     n = f"n = {best.n}" if best.n == same.n else f"n = {same.n} and {best.n}"
-    return f"{head}: {tuned}, against {against}; 95 % intervals, {n} test samples."
+    return f"{head}: {tuned}, against {against}{_worse_slices(evidence)}; 95 % intervals, {n} test samples."
+
+
+def _worse_slices(evidence: Evidence) -> str:
+    """The slices that got worse by the primary metric while the whole got better, for the sentence."""
+    if not evidence.comparisons or evidence.comparisons[0].answer != "better":
+        return ""
+    worse = [row for row in evidence.slices if row.metric == evidence.metric.name and row.answer == "worse"]
+    named = ", ".join(f"{one_line(row.name)} ({_slice_difference(row)})" for row in worse[:_MOST_NAMED])
+    more = f" and {len(worse) - _MOST_NAMED} more" if len(worse) > _MOST_NAMED else ""
+    return f"; but it got worse where {named}{more}" if worse else ""
+
+
+def _slice_difference(row: SliceComparison) -> str:
+    interval = "" if row.low is None else f" [{signed(row.low)}, {signed(row.high)}]"
+    return f"{signed(row.delta)}{interval}, n = {row.n}"
 
 
 def _difference(comparison: Comparison) -> str:
@@ -112,27 +180,22 @@ def _ship(best: Comparison, chosen: str) -> str:
     }[best.answer]
 
 
-def _caveats(
-    metric: Metric,
-    selection: Selection,
-    comparisons: Sequence[Comparison],
-    test: Mapping[str, EvaluationRecord],
-    audit: AuditRecord,
-    coverage: float,
-) -> list[str]:
-    caveats = _leak_caveats(comparisons[-1], audit)
-    n_untuned = sum(record.step is None for record in test.values())
+def _caveats(evidence: Evidence) -> list[str]:
+    metric, selection, comparisons = evidence.metric, evidence.selection, evidence.comparisons
+    coverage, test = evidence.coverage, evidence.test
+    caveats = _leak_caveats(comparisons, evidence.audit)
+    n_checkpoints = sum(name.startswith(CHECKPOINT_PREFIX) for name in selection.scores)
     if coverage < 1:
         caveats.append(
             f"some candidate left {1 - coverage:.1%} of the test samples unanswered; a comparison is over the samples "
             "that both sides answered"
         )
     caveats.extend(f"{name} could not be chosen: it {reason}" for name, reason in selection.excluded.items())
-    if selection.best_untuned is None:
+    if selection.best_untuned is None and selection.chosen_step is not None:
         caveats.append("there are no validation rows: the last checkpoint was taken, no best prompt looked for")
-    if not selection.no_signal and len(selection.tied_steps) == len(selection.scores) - n_untuned > 1:
+    if not selection.no_signal and len(selection.tied_steps) == n_checkpoints > 1:
         caveats.append("validation cannot tell the checkpoints apart; the earliest was taken")
-    if all(c.candidate_value == c.baseline_value == metric.worst for c in comparisons):
+    if comparisons and all(c.candidate_value == c.baseline_value == metric.worst for c in comparisons):
         caveats.append(
             f"every candidate scores {metric.worst:g}, the worst there is: {metric.name} sees nothing learnt"
         )
@@ -142,21 +205,39 @@ def _caveats(
         caveats.append(
             f"the best validation score is expected to be {selection.optimism:.3g} too good; the test score is not"
         )
+    caveats.extend(_slice_caveats(evidence))
+    caveats.extend(f"{one.name}: {caveat}" for one in evidence.metrics for caveat in getattr(one, "caveats", ()))
     caveats.extend(f"{name}: {alarm}" for name, record in test.items() for alarm in record.alarms)
-    n_units = min(comparison.n_clusters for comparison in comparisons)
+    n_units = min((comparison.n_clusters for comparison in comparisons), default=_FEW)
     if n_units < _FEW:
         unit = "test samples" if n_units == comparisons[-1].n else "groups of test samples"
         caveats.append(f"only {n_units} {unit} were compared: the intervals are rough")
     return caveats
 
 
-def _leak_caveats(best: Comparison, audit: AuditRecord) -> list[str]:
+def _slice_caveats(evidence: Evidence) -> list[str]:
+    """Slices of the primary metric that fell by more than is worth having, but not beyond doubt."""
+    fell = [
+        f"{one_line(row.name)} ({_slice_difference(row)})"
+        for row in evidence.slices
+        if row.metric == evidence.metric.name
+        and row.answer == "cannot tell"
+        and row.delta is not None
+        and row.delta < -row.smallest_effect
+    ]
+    if not fell:
+        return []
+    return [f"lower in {len(fell)} slices, which may be chance: {', '.join(fell[:_MOST_NAMED])}"]
+
+
+def _leak_caveats(comparisons: Sequence[Comparison], audit: AuditRecord) -> list[str]:
     if not audit.leaked_test_ids:
         return []
     seen = f"{len(audit.leaked_test_ids)} test samples also stand in train or validation"
-    clean = best.without_leaked
+    clean = comparisons[-1].without_leaked if comparisons else None
     if clean is None:
         return [seen]
+    best = comparisons[-1]
     value, delta = number(_figure(clean["candidate"])), signed(_figure(clean["delta"]))
     changed = "" if clean["answer"] == best.answer else f", and the answer changes to: {clean['answer']}"
     return [f"{seen}; without them the score is {value} and the difference to {best.baseline} {delta}{changed}"]
@@ -180,26 +261,12 @@ def _next_steps(selection: Selection, best: Comparison, chosen: EvaluationRecord
     measured = bool(selection.scores) and not selection.no_signal
     if measured and selection.best_step == final_step and best.answer != "worse":
         steps.append("the last checkpoint scored best: more epochs may help (trainer.epochs)")
-    if selection.chosen_step != selection.best_step:
+    if selection.best_step is not None and selection.chosen_step != selection.best_step:
         best_name = checkpoint_name(selection.best_step)
         steps.append(
-            f"{best_name} scored best on validation, {chosen.arm} is earlier and within one standard error of it"
+            f"by {selection.metric} {best_name} scored best on validation, but only {chosen.arm} was asked the test "
+            f"samples: `harness run` with metrics.primary={selection.metric} asks it"
+            if selection.rule == "recorded"
+            else f"{best_name} scored best on validation, {chosen.arm} is earlier and within one standard error of it"
         )
     return steps
-
-
-def number(value: float | int | None) -> str:
-    """A score for people: two decimals from ten up, three below."""
-    if value is None:
-        return "undefined"
-    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
-
-
-def signed(value: float | int | None) -> str:
-    """A difference for people, with its sign."""
-    return "undefined" if value is None else f"{value:+.2f}" if abs(value) >= 10 else f"{value:+.3f}"
-
-
-def probability(p: float) -> str:
-    """A p value for people."""
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"

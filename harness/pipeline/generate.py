@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 
 from pydantic import JsonValue
 
@@ -15,12 +16,12 @@ from harness.core.errors import EnvironmentFault
 from harness.core.protocols import AdapterProof, Backend, Progress
 from harness.core.types import Candidate, Completion, Failure, Outcome, Request, Sample, Sampling, Split
 from harness.pipeline.stages import Stages
-from harness.prompting import Renderer, ShotPool
+from harness.prompting import Renderers, ShotPool
 from harness.store import disk, layout
+from harness.store.cache import CachedGeneration, GenerationCache
 from harness.store.encoding import canonical, fingerprint, parse
 from harness.store.journal import Journal
 
-_PROOF = "adapter.json"
 _N_PROBES = 4
 # Outcomes are made durable in groups: what a crash can cost is at most one group.
 _GROUP = 32
@@ -32,9 +33,9 @@ class Generated:
     """What one candidate answered on one split. file: the outcomes' name in the run folder."""
 
     file: str
-    requests: tuple[Request, ...]
     outcomes: tuple[Outcome, ...]
     proof: AdapterProof | None
+    mean_prompt_tokens: float
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,19 @@ class Generation:
     """Everything that all generations of a run share."""
 
     stages: Stages
+    cache: GenerationCache
     backend: Backend
-    renderer: Renderer
+    renderers: Renderers
     shots: ShotPool
     sampling: Sampling
-    # Every checkpoint answers the same zero-shot prompts: split -> their token ids.
-    _zero_shot: dict[Split, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    # Every checkpoint answers the same zero-shot prompts: (split, instruction) -> their token ids.
+    _zero_shot: dict[tuple[Split, str | None], tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
     def generate(self, candidate: Candidate, split: Split, samples: Sequence[Sample]) -> Generated:
         """Outcomes of every sample, from disk where this was done before."""
         requests = self.requests(candidate, split, samples)
         folder = layout.evaluation(candidate.name, split)
-        file, proof_file = f"{folder}/{layout.OUTCOMES}", f"{folder}/{_PROOF}"
+        file, proof_file = f"{folder}/{layout.OUTCOMES}", f"{folder}/{layout.PROOF}"
         inputs: dict[str, JsonValue] = {
             "requests": hash_requests(requests),
             "checkpoint": candidate.checkpoint.sha256 if candidate.checkpoint else None,
@@ -63,33 +65,39 @@ class Generation:
         journal = self.stages.folder.folder / folder / layout.OUTCOMES_JOURNAL
 
         def make(progress: Progress) -> Mapping[str, bytes]:
+            key = fingerprint(inputs)
+            if (cached := self.cache.get(key)) is not None:
+                progress(len(requests), len(requests), "from the cache")
+                return {file: cached.outcomes, proof_file: cached.proof}
             proof = self._prove(candidate, requests)
-            outcomes = self._journaled(requests, journal, fingerprint(inputs), progress)
-            return {file: encode(requests, outcomes), proof_file: canonical(proof)}
+            outcomes = self._journaled(requests, journal, key, progress)
+            made = CachedGeneration(encode(requests, outcomes), canonical(proof))
+            if all(isinstance(outcome, Completion) for outcome in outcomes.values()):
+                self.cache.put(key, made)
+            return {file: made.outcomes, proof_file: made.proof}
 
         self.stages.run(f"evaluate {candidate.name} on {split}", inputs, make)
         disk.remove(journal)
         outcomes = decode(self.stages.folder.read(file))
         proof = parse(AdapterProof | None, self.stages.folder.read(proof_file), name=proof_file)  # type: ignore[arg-type]
-        return Generated(file, requests, outcomes, proof)
+        return Generated(file, outcomes, proof, fmean([len(request.ids) for request in requests] or [0]))
 
     def requests(self, candidate: Candidate, split: Split, samples: Sequence[Sample]) -> tuple[Request, ...]:
         """The exact requests of a candidate: its shots in front of each sample."""
-        stop_ids = self.renderer.stop_ids
+        stop_ids = self.renderers.own.stop_ids
         return tuple(
             Request(sample.id, ids, self.sampling, stop_ids, candidate.checkpoint)
             for sample, ids in zip(samples, self._prompts(candidate, split, samples), strict=True)
         )
 
     def _prompts(self, candidate: Candidate, split: Split, samples: Sequence[Sample]) -> tuple[tuple[int, ...], ...]:
-        if candidate.shots == 0 and split in self._zero_shot:
-            return self._zero_shot[split]
-        k, draw = candidate.shots, candidate.draw
-        prompts = tuple(
-            self.renderer.prompt_ids(sample, self.shots.shots(sample, k=k, draw=draw)) for sample in samples
-        )
+        k, draw, place = candidate.shots, candidate.draw, (split, candidate.instruction)
+        if k == 0 and place in self._zero_shot:
+            return self._zero_shot[place]
+        renderer = self.renderers.of(candidate.instruction)
+        prompts = tuple(renderer.prompt_ids(sample, self.shots.shots(sample, k=k, draw=draw)) for sample in samples)
         if k == 0:
-            self._zero_shot[split] = prompts
+            self._zero_shot[place] = prompts
         return prompts
 
     def _prove(self, candidate: Candidate, requests: Sequence[Request]) -> AdapterProof | None:
@@ -128,7 +136,7 @@ class Generation:
     def _cleaned(self, outcome: Outcome) -> Outcome:
         if isinstance(outcome, Failure):
             return outcome
-        return replace(outcome, text=self.renderer.clean(outcome.text))
+        return replace(outcome, text=self.renderers.own.clean(outcome.text))
 
 
 def hash_requests(requests: Sequence[Request]) -> str:

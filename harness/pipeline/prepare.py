@@ -11,30 +11,34 @@ from pydantic import BaseModel, JsonValue
 from harness import RESULTS_VERSION
 from harness.audit import audit, droppable
 from harness.core.errors import HarnessError
-from harness.core.protocols import Backend, BackendKind, Metric, Reporter, Trainer
+from harness.core.protocols import AnyMetric, Backend, BackendKind, Reporter, Trainer
 from harness.core.records import AuditRecord, Finding
 from harness.core.specs import RunSpec
-from harness.core.types import Arm, Candidate, Sampling, TokenRow
+from harness.core.types import Sampling, TokenRow
 from harness.data import Dataset, read
 from harness.metrics.context import MetricContext
 from harness.pipeline.rendering import Rendered, long_shots, render, special_texts
-from harness.prompting import Renderer, ShotPool
+from harness.prompting import Renderer, Renderers, ShotPool
 from harness.store.encoding import fingerprint
 
 _DEFAULT_EFFECT = 0.02
 
-MetricMaker = Callable[[MetricContext], Metric]
+MetricMaker = Callable[[MetricContext], AnyMetric]
 
 
 @dataclass(frozen=True)
 class Plugins:
-    """The plug-ins of one run, resolved by name by the caller: the pipeline imports none of them."""
+    """The plug-ins of one run, resolved by name by the caller: the pipeline imports none of them.
+
+    sources: name -> sha256 of those that came from a file of the user's: other code is another run.
+    """
 
     backend: BackendKind
     trainer: Trainer
     trainer_spec: BaseModel
     metrics: Mapping[str, MetricMaker]
     reporters: Mapping[str, Reporter]
+    sources: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -56,18 +60,24 @@ class Prepared:
     run_id: str
     model_identity: Mapping[str, JsonValue]
     backend: Backend
-    renderer: Renderer
+    renderers: Renderers
     shots: ShotPool
-    metrics: tuple[Metric, ...]
+    metrics: tuple[AnyMetric, ...]
     audit: AuditRecord
     train_rows: tuple[TokenRow, ...]
     validation_rows: tuple[TokenRow, ...]
+    trainer_spec: BaseModel
+    trainer_reasons: tuple[str, ...]
+
+    @property
+    def renderer(self) -> Renderer:
+        """The renderer of the task's own words."""
+        return self.renderers.own
 
     @property
     def smallest_effect(self) -> float:
-        """What would be worth having: as the task says, or 2 % of the primary metric's range."""
-        primary = self.metrics[0]
-        return self.spec.task.metrics.smallest_effect or _DEFAULT_EFFECT * abs(primary.best - primary.worst)
+        """What would be worth having in the primary metric."""
+        return effect_of(self.spec, self.metrics[0])
 
     @property
     def sampling(self) -> Sampling:
@@ -76,17 +86,38 @@ class Prepared:
         return Sampling(**generation.model_dump(), seed=self.spec.seed)
 
 
+def effect_of(spec: RunSpec, primary: AnyMetric) -> float:
+    """What would be worth having in the primary metric: as the task says, or the default."""
+    return spec.task.metrics.smallest_effect or default_effect(primary)
+
+
+def default_effect(metric: AnyMetric) -> float:
+    """What would be worth having where the task does not say: 2 % of the metric's range."""
+    return _DEFAULT_EFFECT * abs(metric.best - metric.worst)
+
+
 def identify(spec: RunSpec, plugins: Plugins, task_folder: Path) -> Identified:
-    """Read the data, hash the model's files, and name the run by both and by what was asked."""
+    """Read the data, hash the model's files, and name the run by both and by what was asked.
+
+    Where the rows stand and how they are written is not part of the name: what they say is, by its hash.
+    """
     dataset = read(spec.task, task_folder, drop_bad=spec.drop_bad)
     identity = plugins.backend.identify(spec.model, spec.backend)
     facts: dict[str, JsonValue] = {
         "results_version": RESULTS_VERSION,
-        "spec": spec.model_dump(mode="json"),
+        "spec": _asked(spec),
         "data": dict(dataset.record.sha256),
         "model": dict(identity),
+        "sources": dict(plugins.sources),
     }
     return Identified(spec, dataset, identity, f"{_short(spec)}-{fingerprint(facts)[:8]}")
+
+
+def _asked(spec: RunSpec) -> dict[str, JsonValue]:
+    document: dict[str, JsonValue] = spec.model_dump(mode="json")
+    task = document["task"]
+    assert isinstance(task, dict)
+    return {**document, "task": {**task, "data": {"train_on": spec.task.data.train_on}}}
 
 
 def prepare(identified: Identified, plugins: Plugins) -> Prepared:
@@ -94,11 +125,12 @@ def prepare(identified: Identified, plugins: Plugins) -> Prepared:
     spec, dataset = identified.spec, identified.dataset
     _check_settings(spec, dataset, plugins)
     backend = plugins.backend.create(spec.model, spec.backend, thinking=spec.task.prompting.thinking)
-    renderer = Renderer(backend.tokenizer, spec.task.prompting, train_on_all=spec.task.data.train_on == "all")
+    renderers = Renderers(backend.tokenizer, spec.task.prompting, train_on_all=spec.task.data.train_on == "all")
+    renderer = renderers.own
     _check_prompting(spec, backend)
     # With unreadable rows, what a metric says of the references would be about the wrong thing.
     unreadable = any(finding.severity == "fatal" for finding in dataset.findings)
-    metrics = () if unreadable else _make_metrics(spec, dataset, plugins)
+    metrics = () if unreadable else make_metrics(spec, dataset, plugins)
     rendered = render(dataset.samples, renderer)
     record = _audit(spec, dataset, rendered, renderer, backend, metrics)
     if spec.drop_bad and (reasons := droppable(record)):
@@ -107,18 +139,22 @@ def prepare(identified: Identified, plugins: Plugins) -> Prepared:
     shots = ShotPool(dataset.split("train"), seed=spec.seed)
     if not record.fatal:
         record = replace(record, findings=(*record.findings, *long_shots(spec, dataset, renderer, shots, backend)))
+    train_rows = tuple(rendered.rows[s.id] for s in dataset.split("train") if s.id in rendered.rows)
+    trainer_spec, trainer_reasons = plugins.trainer.settle(train_rows, plugins.trainer_spec, identified.model_identity)
     return Prepared(
         spec=spec,
         dataset=dataset,
         run_id=identified.run_id,
         model_identity=identified.model_identity,
         backend=backend,
-        renderer=renderer,
+        renderers=renderers,
         shots=shots,
         metrics=metrics,
         audit=record,
-        train_rows=tuple(rendered.rows[s.id] for s in dataset.split("train") if s.id in rendered.rows),
+        train_rows=train_rows,
         validation_rows=tuple(rendered.rows[s.id] for s in dataset.split("validation") if s.id in rendered.rows),
+        trainer_spec=trainer_spec,
+        trainer_reasons=trainer_reasons,
     )
 
 
@@ -142,7 +178,9 @@ def _check_prompting(spec: RunSpec, backend: Backend) -> None:
     """The task's own words may not spell control tokens any more than its rows may: they would forge turns."""
     if spec.task.prompting.form == "text":
         return
-    for key, text in (("system", spec.task.prompting.system), ("instruction", spec.task.prompting.instruction)):
+    prompting = spec.task.prompting
+    words = [("system", prompting.system), ("instruction", prompting.instruction)]
+    for key, text in (*words, *(("instructions", text) for text in prompting.instructions)):
         found = [special for special in special_texts(backend) if special in (text or "")]
         if found:
             raise HarnessError(
@@ -158,7 +196,7 @@ def _audit(
     rendered: Rendered,
     renderer: Renderer,
     backend: Backend,
-    metrics: Sequence[Metric],
+    metrics: Sequence[AnyMetric],
 ) -> AuditRecord:
     record = audit(
         dataset,
@@ -205,19 +243,8 @@ def describe(finding: Finding) -> list[str]:
     return [head, *(f"  at {example}" for example in finding.examples), *tail, f"  fix: {finding.fix}"]
 
 
-def untuned_arms(spec: RunSpec) -> tuple[Arm, ...]:
-    """The baselines: zero-shot first, then each number of shots with its draws."""
-    return tuple(_untuned_arm(k, spec.task.prompting.draws) for k in sorted(set(spec.task.prompting.shots)))
-
-
-def _untuned_arm(k: int, n_draws: int) -> Arm:
-    name = f"base-{k}shot"
-    if k == 0:
-        return Arm(name, (Candidate(name),))
-    return Arm(name, tuple(Candidate(f"{name}-draw{draw}", shots=k, draw=draw) for draw in range(n_draws)))
-
-
-def _make_metrics(spec: RunSpec, dataset: Dataset, plugins: Plugins) -> tuple[Metric, ...]:
+def make_metrics(spec: RunSpec, dataset: Dataset, plugins: Plugins) -> tuple[AnyMetric, ...]:
+    """The task's metrics on these samples, primary first; HarnessError where one cannot work with them."""
     metrics = spec.task.metrics
     return tuple(
         plugins.metrics[name](MetricContext(name, dataset.samples, metrics.options.get(name, {})))

@@ -7,18 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.core.errors import EnvironmentFault
-from harness.core.protocols import Metric
+from harness.core.protocols import AnyMetric
 from harness.core.records import Selection
 from harness.core.specs import SelectSpec
-from harness.pipeline.evaluate import ValidationEvaluation, clusters_of, rng_for
-from harness.stats.selection import choose
+from harness.pipeline.draws import additive, resamples_for
+from harness.pipeline.estimates import clusters_of, rng_for
+from harness.pipeline.evaluate import ValidationEvaluation
+from harness.stats.selection import Choice, choose
 
 
 def select(
     checkpoints: Sequence[ValidationEvaluation],
     untuned: Sequence[ValidationEvaluation],
     *,
-    metric: Metric,
+    metric: AnyMetric,
     spec: SelectSpec,
     seed: int,
     n_resamples: int,
@@ -26,55 +28,60 @@ def select(
     """The checkpoint to test and the untuned arm to beat, both chosen by the primary metric on validation.
 
     A candidate that answered fewer than `spec.min_coverage` of the samples cannot be chosen. Scores are compared on
-    the samples that all eligible checkpoints answered.
+    the samples that all eligible checkpoints answered. Without checkpoints only the untuned arm is chosen.
     """
     arms = (*untuned, *checkpoints)
     excluded = {e.arm.name: f"answered {e.coverage:.1%} of the samples" for e in arms if _too_few(e, spec)}
     eligible = [e for e in checkpoints if not _too_few(e, spec)]
-    if not eligible:
+    if checkpoints and not eligible:
         raise EnvironmentFault(
             f"no checkpoint answered {spec.min_coverage:.0%} of the validation samples, so none can be chosen",
             fix="see evaluations/*/outcomes.jsonl for the reasons; lower select.min_coverage to choose all the same",
             code="E-COVERAGE",
             resumable=False,
         )
-    if not eligible[0].samples:
-        return _last_without_validation(checkpoints, metric, spec)
-    common = np.logical_and.reduce([e.answered for e in eligible])
-    samples = [sample for sample, keep in zip(eligible[0].samples, common, strict=True) if keep]
-    choice = choose(
-        metric,
-        {_step(e): e.statistics[metric.name][0][common] for e in eligible},
-        clusters=clusters_of(samples),
-        rule=spec.rule,
-        n_resamples=n_resamples,
-        rng=rng_for(seed, "selection"),
-    )
+    if not untuned[0].samples:
+        return _without_validation(checkpoints, metric, spec)
+    choice = _choose(eligible, metric, spec, seed, n_resamples) if eligible else None
     return Selection(
         metric=metric.name,
         rule=spec.rule,
-        chosen_step=choice.chosen_step,
-        best_step=choice.best_step,
-        tied_steps=tuple(choice.tied_steps),
-        scores={e.arm.name: e.record.estimate(metric.name) for e in (*untuned, *checkpoints)},
-        optimism=choice.optimism,
+        chosen_step=choice.chosen_step if choice else None,
+        best_step=choice.best_step if choice else None,
+        tied_steps=tuple(choice.tied_steps) if choice else (),
+        scores={e.arm.name: e.record.estimate(metric.name) for e in arms},
+        optimism=choice.optimism if choice else None,
         best_untuned=_best_untuned(untuned, metric, spec),
-        no_signal=choice.no_signal,
+        no_signal=choice.no_signal if choice else False,
         excluded=excluded,
     )
 
 
-def _last_without_validation(
-    checkpoints: Sequence[ValidationEvaluation], metric: Metric, spec: SelectSpec
-) -> Selection:
+def _choose(
+    eligible: Sequence[ValidationEvaluation], metric: AnyMetric, spec: SelectSpec, seed: int, n_resamples: int
+) -> Choice:
+    common = np.logical_and.reduce([e.answered for e in eligible])
+    samples = [sample for sample, keep in zip(eligible[0].samples, common, strict=True) if keep]
+    joined, statistics = additive(metric, [e.drawn(metric) for e in eligible], common)
+    return choose(
+        joined,
+        {_step(e): one for e, one in zip(eligible, statistics, strict=True)},
+        clusters=clusters_of(samples),
+        rule=spec.rule,
+        n_resamples=resamples_for(metric, n_resamples),
+        rng=rng_for(seed, "selection"),
+    )
+
+
+def _without_validation(checkpoints: Sequence[ValidationEvaluation], metric: AnyMetric, spec: SelectSpec) -> Selection:
     """The last checkpoint: there is nothing to choose by, and the audit let this pass only for `select.rule=last`."""
-    step = _step(checkpoints[-1])
+    step = _step(checkpoints[-1]) if checkpoints else None
     return Selection(
         metric=metric.name,
         rule=spec.rule,
         chosen_step=step,
         best_step=step,
-        tied_steps=(step,),
+        tied_steps=() if step is None else (step,),
         scores={},
         optimism=None,
         best_untuned=None,
@@ -83,7 +90,7 @@ def _last_without_validation(
     )
 
 
-def should_stop(evaluations: Sequence[ValidationEvaluation], metric: Metric, spec: SelectSpec) -> bool:
+def should_stop(evaluations: Sequence[ValidationEvaluation], metric: AnyMetric, spec: SelectSpec) -> bool:
     """Whether the last `spec.patience` checkpoints brought nothing better than what was there before them.
 
     Never where nothing was measured on one of the two sides.
@@ -95,7 +102,7 @@ def should_stop(evaluations: Sequence[ValidationEvaluation], metric: Metric, spe
     return bool(np.isfinite(earlier) and np.isfinite(latest) and latest <= earlier)
 
 
-def _watched(evaluation: ValidationEvaluation, metric: Metric, spec: SelectSpec) -> float:
+def _watched(evaluation: ValidationEvaluation, metric: AnyMetric, spec: SelectSpec) -> float:
     """What early stopping watches, higher is better; an undefined score is never the best."""
     checkpoint = evaluation.arm.checkpoint
     if spec.stop_on == "loss" and checkpoint is not None:
@@ -106,7 +113,7 @@ def _watched(evaluation: ValidationEvaluation, metric: Metric, spec: SelectSpec)
     return value if metric.higher_is_better else -value
 
 
-def _best_untuned(untuned: Sequence[ValidationEvaluation], metric: Metric, spec: SelectSpec) -> str:
+def _best_untuned(untuned: Sequence[ValidationEvaluation], metric: AnyMetric, spec: SelectSpec) -> str:
     """Best on the samples that all eligible arms answered; a tie goes to the shorter prompt.
 
     With none eligible or none defined, the plain zero-shot arm.

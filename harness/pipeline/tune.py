@@ -11,9 +11,10 @@ from typing import cast
 from pydantic import JsonValue
 
 from harness.core.errors import EnvironmentFault
-from harness.core.protocols import Metric
+from harness.core.protocols import AnyMetric
 from harness.core.records import CheckpointRecord
-from harness.core.types import Arm, Candidate, Checkpoint, TokenRow
+from harness.core.types import Checkpoint, TokenRow
+from harness.pipeline.arms import tuned_arm
 from harness.pipeline.evaluate import Evaluator, ValidationEvaluation
 from harness.pipeline.prepare import Plugins, Prepared
 from harness.pipeline.select import should_stop
@@ -23,18 +24,18 @@ from harness.store.checkpoints import Checkpoints
 from harness.store.encoding import canonical, fingerprint
 
 
-def tuned_arm(checkpoint: Checkpoint) -> Arm:
-    """The arm of one checkpoint: zero-shot, as it was trained."""
-    return Arm(checkpoint.name, (Candidate(checkpoint.name, checkpoint=checkpoint),))
-
-
 def tune(
     prepared: Prepared, plugins: Plugins, stages: Stages, evaluator: Evaluator, base: ValidationEvaluation
 ) -> tuple[ValidationEvaluation, ...]:
-    """Every checkpoint's validation evaluation, in order of steps. Finished training is not repeated."""
+    """Every checkpoint's validation evaluation, in order of steps. Finished training is not repeated.
+
+    Nothing, where the trainer plans no checkpoint.
+    """
+    if not plugins.trainer.plan(prepared.train_rows, prepared.trainer_spec).checkpoint_steps:
+        return ()
     inputs: dict[str, JsonValue] = {
         "trainer": prepared.spec.trainer_name,
-        "spec": plugins.trainer_spec.model_dump(mode="json"),
+        "spec": prepared.trainer_spec.model_dump(mode="json"),
         "select": prepared.spec.select.model_dump(mode="json"),
         "train": _hash_rows(prepared.train_rows),
         "validation": _hash_rows(prepared.validation_rows),
@@ -74,7 +75,7 @@ def _train(
             prepared.backend.model,
             prepared.train_rows,
             prepared.validation_rows,
-            plugins.trainer_spec,
+            prepared.trainer_spec,
             sink,
             progress,
         )
@@ -93,7 +94,7 @@ def _evaluate(
     return evaluator.on_validation(tuned_arm(checkpoint), prepared.dataset.split("validation"), base=base)
 
 
-def _primary(evaluator: Evaluator) -> Metric:
+def _primary(evaluator: Evaluator) -> AnyMetric:
     return evaluator.metrics[0]
 
 

@@ -2,5 +2,6 @@
 
 from harness.prompting.chat import Renderer
 from harness.prompting.shots import ShotPool
+from harness.prompting.wordings import Renderers
 
-__all__ = ["Renderer", "ShotPool"]
+__all__ = ["Renderer", "Renderers", "ShotPool"]

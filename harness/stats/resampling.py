@@ -6,6 +6,7 @@ Axes: N samples, G clusters (resampling units), K statistics, R resamples, B res
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -152,14 +153,55 @@ def estimate(
     The expanded percentile is never worse than the percentile, close to BCa, and needs no jackknife. None of the
     three mends small samples of rare scores or rare classes.
     """
-    n = len(statistics_NK)
     totals_GK = cluster_totals(statistics_NK, clusters)
+
+    def resampled() -> FloatArray:
+        return bootstrap_values(metric.value, totals_GK, n_resamples=n_resamples, rng=rng)
+
+    return _estimate(metric, statistics_NK, totals_GK, resampled, failures)
+
+
+def estimate_parts(
+    parts: Sequence[tuple[Metric, Sequence[int]]],
+    statistics_NK: FloatArray,
+    *,
+    clusters: Sequence[str] | None,
+    failures: int,
+    n_resamples: int,
+    rng: np.random.Generator,
+) -> tuple[Estimate, ...]:
+    """`estimate` of many metrics, each over some columns of the same statistics, on the same resamples."""
+    totals_GK = cluster_totals(statistics_NK, clusters)
+    totals_RK = np.zeros((0, statistics_NK.shape[1]))
+    if parts and len(totals_GK):
+        totals_RK = np.concatenate(list(resampled_totals(totals_GK, n_resamples=n_resamples, rng=rng)))
+    return tuple(
+        _estimate(
+            metric,
+            statistics_NK[:, columns],
+            totals_GK[:, columns],
+            partial(metric.value, totals_RK[:, columns]),
+            failures,
+        )
+        for metric, columns in ((metric, list(columns)) for metric, columns in parts)
+    )
+
+
+def _estimate(
+    metric: Metric,
+    statistics_NK: FloatArray,
+    totals_GK: FloatArray,
+    resampled: Callable[[], FloatArray],
+    failures: int,
+) -> Estimate:
+    """resampled: the metric's values (R,) on the resamples, made only where an interval needs them."""
+    n = len(statistics_NK)
     value = float(metric.value(totals_GK.sum(axis=0))) if n else float("nan")
     found: Interval = (None, None, "there are no samples")
     if n and not np.isfinite(value):
         found = (None, None, f"{metric.name} is not defined on these samples")
     elif n:
-        found = _interval(metric, statistics_NK, totals_GK, n_resamples=n_resamples, rng=rng)
+        found = _interval(metric, statistics_NK, totals_GK, resampled)
     low, high, undefined = found
     return Estimate(
         metric=metric.name,
@@ -179,7 +221,7 @@ Interval: TypeAlias = tuple[float | None, float | None, str | None]
 
 
 def _interval(
-    metric: Metric, statistics_NK: FloatArray, totals_GK: FloatArray, *, n_resamples: int, rng: np.random.Generator
+    metric: Metric, statistics_NK: FloatArray, totals_GK: FloatArray, resampled: Callable[[], FloatArray]
 ) -> Interval:
     """The interval by the first rule that applies; the value itself is defined."""
     n_clusters = len(totals_GK)
@@ -192,7 +234,7 @@ def _interval(
             return *wilson(float(scores_N.sum()), n_clusters), None
         if np.ptp(scores_N) == 0:
             return *_identical_scores(metric, float(scores_N[0]), n_clusters), None
-    return _bootstrap_interval(metric, totals_GK, n_resamples=n_resamples, rng=rng)
+    return _bootstrap_interval(metric, resampled(), n_clusters)
 
 
 def _identical_scores(metric: Metric, score: float, n_clusters: int) -> tuple[float, float]:
@@ -202,13 +244,10 @@ def _identical_scores(metric: Metric, score: float, n_clusters: int) -> tuple[fl
     return min(ends), max(ends)
 
 
-def _bootstrap_interval(
-    metric: Metric, totals_GK: FloatArray, *, n_resamples: int, rng: np.random.Generator
-) -> Interval:
-    values_R = bootstrap_values(metric.value, totals_GK, n_resamples=n_resamples, rng=rng)
+def _bootstrap_interval(metric: Metric, values_R: FloatArray, n_clusters: int) -> Interval:
     defined_R = values_R[np.isfinite(values_R)]
-    if len(defined_R) < (1 - MOST_UNDEFINED) * n_resamples:
+    if len(defined_R) < (1 - MOST_UNDEFINED) * len(values_R):
         return None, None, f"{metric.name} is not defined on too many resamples"
     if has_no_spread(defined_R):
         return None, None, "all samples score the same, so resampling cannot show how uncertain the value is"
-    return *expanded_quantiles(defined_R, len(totals_GK)), None
+    return *expanded_quantiles(defined_R, n_clusters), None

@@ -15,6 +15,7 @@ from harness.core.records import AuditRecord, DataRecord, RunResult, SampleRow
 from harness.store import layout
 from harness.store.encoding import parse
 from harness.store.events import stage_seconds
+from harness.store.looks import test_looks
 from harness.store.run import FinishedRun
 
 
@@ -60,6 +61,11 @@ class StoredView:
     def timings(self) -> Sequence[tuple[str, float]]:
         """(stage, seconds), in order."""
         return stage_seconds(self._folder)
+
+    @cached_property
+    def looks(self) -> Sequence[str]:
+        """Ids of the runs in this folder of runs that compared on the same test split."""
+        return test_looks(self._folder.resolve().parents[1], self.data.sha256.get("test", ""))
 
     def samples(self) -> Iterator[SampleRow]:
         """Every test sample, in the data's order."""

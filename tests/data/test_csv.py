@@ -84,7 +84,7 @@ def test_unusable_header_is_one_finding_for_the_file(
 cell = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), min_size=1).filter(str.strip)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
 @given(rows=st.lists(st.tuples(cell, cell), min_size=1, max_size=5))
 def test_what_pythons_writer_writes_is_read_back(read_train: Callable[..., Dataset], rows: list[tuple[str, str]]):
     buffer = io.StringIO(newline="")

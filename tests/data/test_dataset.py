@@ -62,6 +62,6 @@ def test_templates_and_messages_together_are_a_contradiction(read_rows: Callable
     assert caught.value.code == "E-CONFLICT"
 
 
-def test_shape_is_recorded(read_rows: Callable[..., Dataset]):
-    assert read_rows(*ROWS).record.shape == "prompt/completion"
-    assert read_rows({"q": "1", "a": "2"}, prompt="{q}", reference="{a}").record.shape == "columns"
+def test_format_is_recorded(read_rows: Callable[..., Dataset]):
+    assert read_rows(*ROWS).record.format == "prompt-completion"
+    assert read_rows({"q": "1", "a": "2"}, prompt="{q}", reference="{a}").record.format == "columns"

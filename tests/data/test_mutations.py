@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from harness.core.errors import HarnessError
 from harness.data import Dataset
+from harness.data.tables import encode_parquet
 
 VALID = b"".join(
     json.dumps(row, ensure_ascii=False).encode() + b"\n"
@@ -20,6 +21,9 @@ VALID = b"".join(
         {"prompt": "q3", "completion": "c", "references": ["d"]},
     )
 )
+PLAIN = VALID.splitlines()[1:]
+ARRAY = b"[" + b",\n".join(VALID.splitlines()) + b"]"
+FILES = {"jsonl": VALID, "csv": VALID, "json": ARRAY, "parquet": encode_parquet([json.loads(line) for line in PLAIN])}
 INSERTS = st.sampled_from(
     [
         b"\0",
@@ -57,13 +61,13 @@ def mutate(content: bytes, kind: str, place: int, insert: bytes, byte: int) -> b
     return content[:place] + content[place + byte % 9 :]
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+@pytest.mark.parametrize("suffix", FILES)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
 @given(edits=edits, drop_bad=st.booleans())
 def test_mutated_files_are_read_or_explained(
     read_train: Callable[..., Dataset], suffix: str, edits: list[tuple[str, int, bytes, int]], drop_bad: bool
 ):
-    content = VALID
+    content = FILES[suffix]
     for edit in edits:
         content = mutate(content, *edit)
     dataset = read_train(content, name=f"train.{suffix}", drop_bad=drop_bad)

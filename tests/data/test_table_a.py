@@ -273,11 +273,11 @@ def test_a22_same_file_as_train_and_test(tmp_path: Path, make_task: Callable[...
     assert [finding.code for finding in dataset.findings] == ["E-SAMEFILE"]
 
 
-def test_a23_mixed_shapes_are_counted_with_the_first_line_of_each(read_train: Callable[..., Dataset]):
+def test_a23_mixed_formats_are_counted_with_the_first_line_of_each(read_train: Callable[..., Dataset]):
     turns = b'{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}\n'
     finding = only(read_train(GOOD + turns), "E-SCHEMA-MIX")
     assert "train.jsonl:3" in finding.examples[0]
-    assert "prompt/completion 3 (first at train.jsonl:1), messages 1 (first at train.jsonl:3)" in finding.what
+    assert "prompt-completion 3 (first at train.jsonl:1), messages 1 (first at train.jsonl:3)" in finding.what
 
 
 def test_a23_string_then_list_in_one_column(read_rows: Callable[..., Dataset]):
@@ -288,10 +288,11 @@ def test_a23_string_then_list_in_one_column(read_rows: Callable[..., Dataset]):
     assert dataset.record.n_dropped == {"E-SCHEMA-MIX": 1}
 
 
-def test_a23_row_with_both_shapes(read_rows: Callable[..., Dataset]):
+def test_a23_row_that_fits_two_formats(read_rows: Callable[..., Dataset]):
     turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     finding = only(read_rows({"prompt": "q", "completion": "a", "messages": turns}), "E-SCHEMA-MIX")
-    assert "both 'messages' and 'prompt'" in finding.what
+    assert "the row could be messages or prompt-completion" in finding.what
+    assert 'format = "messages"' in finding.fix
 
 
 def test_a23_text_that_looks_like_a_schema_stays_text(read_rows: Callable[..., Dataset]):

@@ -71,7 +71,7 @@ BAD_ROWS = [
     messages("B7-ends-with-user", ("user", "q"), ("assistant", "a"), ("user", "q"), says="the last message (2)"),
     messages("B7-system-late", ("user", "q"), ("system", "s"), ("assistant", "a"), says="message 1 is the system's"),
     messages("B7-only-system", ("system", "s"), says="so the row has no answer"),
-    messages("B7-content-list", ("user", [{"type": "text"}]), ("assistant", "a"), says="of message 0 is a list"),
+    messages("B7-part", ("user", [{"type": "text"}]), ("assistant", "a"), says="the text of part 0 of message 0"),
     messages("B7-content-null", ("user", "q"), ("assistant", None), says="the content of message 1 is null"),
     Case("B7-not-objects", {"messages": ["q", "a"]}, "E-ROLE", "message 0 is a string", before=GOOD_TURNS),
     Case(
@@ -186,7 +186,7 @@ def test_columns_with_system_list_of_references_group_and_slice(read_rows: Calla
     assert sample.messages == (Message("system", "Be kind."), Message("user", "2: why?"))
     assert sample.references == ("x", "y")
     assert (sample.id, sample.group) == ("5", "9")
-    assert sample.metadata == {"tone": "kind", "customer": 9, "extra": None}
+    assert sample.metadata == {"tone": "kind", "customer": 9}
     assert sample.origin == "rows.jsonl:1"
 
 
@@ -201,9 +201,9 @@ def test_slice_that_no_row_has_is_fatal(read_rows: Callable[..., Dataset]):
     assert "did you mean 'language'?" in finding.fix
 
 
-def test_rows_without_id_are_named_after_file_and_line(read_train: Callable[..., Dataset]):
+def test_rows_without_id_are_named_after_split_and_number(read_train: Callable[..., Dataset]):
     dataset = read_train(b'\n{"prompt": "q", "completion": "a"}\n')
-    assert {sample.id for sample in dataset.samples} == {"train-2", "test-1"}
+    assert {sample.id for sample in dataset.samples} == {"train-1", "test-1"}
 
 
 def only(dataset: Dataset, code: str) -> Finding:

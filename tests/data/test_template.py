@@ -75,3 +75,36 @@ def test_a_hole_alone_that_holds_a_list_gives_several_texts():
         compile_template("{a}").render_all({"a": ["x", None]})
     with pytest.raises(HarnessError, match="is a list"):
         compile_template("{a}.").render_all({"a": ["x"]})
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({"outputs": "x", "output": "y"}, "x"),
+        ({"output": "y"}, "y"),
+        ({"outputs": None, "output": "y"}, "y"),
+        ({"outputs|output": "z", "output": "y"}, "z"),
+        ({"reply": {"text": "w"}}, "w"),
+    ],
+)
+def test_of_alternatives_the_first_that_the_row_has_is_filled_in(row: dict[str, object], text: str):
+    assert fill("{outputs | output|reply.text}" if "outputs|output" not in row else "{outputs|output}", **row) == text
+
+
+def test_an_alternative_that_is_a_list_gives_several_texts():
+    template = compile_template("{outputs|output}")
+    assert template.render_all({"outputs": ["x", "y"]}) == ("x", "y")
+    assert template.render_all({"output": "x"}) == ("x",)
+    assert template.fields >= {"outputs", "output"}
+
+
+def test_no_alternative_at_hand_names_them_all():
+    with pytest.raises(HarnessError, match="no field 'outputs' or 'output'") as caught:
+        fill("{outputs|output}", outptus="x")
+    assert "did you mean 'outptus'?" in caught.value.fix
+
+
+@pytest.mark.parametrize("text", ["{a|}", "{|a}", "{a||b}"])
+def test_an_alternative_without_a_name_is_an_error(text: str):
+    with pytest.raises(HarnessError, match="alternative without a name"):
+        compile_template(text)

@@ -1,29 +1,35 @@
-"""The shipped tasks and the model folder are what their generators and cards say."""
+"""The shipped tasks are what their generators and cards say."""
 
-import hashlib
 import json
-import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
-import harness.demo
+from harness.core.specs import TaskSpec
+from harness.data.dataset import read
 from harness.demo import tasks as generator
-from harness.demo.tasks import TASKS, folded, input_text, rows, word_runs
+from harness.demo.shipped import notices_zh
+from harness.demo.tasks import TASKS, folded, rows, word_runs
 
 SHIPPED = Path(__file__).parents[2] / "tasks"
-MODEL = Path(harness.demo.__path__[0]) / "model"
+ANSWERS = {
+    "headlines": "headline",
+    "tickets": "triage",
+    "orders": "answer",
+    "general": "answer",
+    "delays": "delay",
+    "notices-zh": "notice",
+}
 
 
-def read(task: str, split: str) -> list[dict[str, str]]:
-    lines = (SHIPPED / task / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+def drawn(task: str, split: str) -> list[dict[str, str]]:
+    return [row for name, row in rows(task) if name == split]
 
 
 def test_the_data_files_are_what_the_generator_writes(tmp_path: Path) -> None:
     generator.write(tmp_path)
-    written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.jsonl"))
+    written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.*"))
     assert len(written) == 3 * len(TASKS)
     for path in written:
         assert (tmp_path / path).read_bytes() == (SHIPPED / path).read_bytes(), path
@@ -33,7 +39,7 @@ def test_the_data_files_are_what_the_generator_writes(tmp_path: Path) -> None:
 def test_no_two_rows_of_a_task_share_an_input_or_a_long_run_of_words(task: str) -> None:
     seen: dict[str, str] = {}
     for _, row in rows(task):
-        text = input_text(row, TASKS[task][1])
+        text = TASKS[task].prompt.format(**row)
         for trace in {folded(text)} | word_runs(text):
             assert seen.setdefault(trace, row["id"]) == row["id"]
 
@@ -42,27 +48,59 @@ def test_no_two_rows_of_a_task_share_an_input_or_a_long_run_of_words(task: str) 
 def test_the_data_card_counts_the_rows_and_names_the_licence(task: str) -> None:
     card = (SHIPPED / task / "README.md").read_text(encoding="utf-8")
     for split in ("train", "validation", "test"):
-        assert f"| {split} | {len(read(task, split))} |" in card
+        assert f"| {split} | {len(drawn(task, split))} |" in card
     assert "CC0-1.0" in card
     assert "python -m harness.demo.tasks" in card
 
 
 @pytest.mark.parametrize("task", list(TASKS))
-def test_the_task_file_joins_inputs_as_the_generator_does(task: str) -> None:
-    data = tomllib.loads((SHIPPED / task / "task.toml").read_text(encoding="utf-8"))["data"]
-    assert data["prompt"] == "\n".join(f"{{{field}}}" for field in TASKS[task][1])
-    assert all(data["reference"].strip("{}") in row for row in read(task, "test"))
+def test_the_harness_reads_each_row_as_it_was_drawn(task: str) -> None:
+    spec = TaskSpec.model_validate(tomllib.loads((SHIPPED / task / "task.toml").read_text(encoding="utf-8")))
+    dataset = read(spec, SHIPPED / task, drop_bad=False)
+    assert {finding.severity for finding in dataset.findings} <= {"note"}
+    asked = [(s.id, s.split, s.question, s.references) for s in dataset.samples]
+    shipped = TASKS[task]
+    assert asked == [
+        (row["id"], split, shipped.prompt.format(**row), (row[ANSWERS[task]],)) for split, row in rows(task)
+    ]
 
 
 def test_ticket_answers_are_the_json_of_their_columns() -> None:
-    for row in read("tickets", "test"):
+    for row in drawn("tickets", "test"):
         assert json.loads(row["triage"]) == {"category": row["category"], "priority": row["priority"]}
 
 
-def test_the_model_folder_is_small_and_its_card_has_the_hashes_of_its_files() -> None:
-    card = (MODEL / "README.md").read_text(encoding="utf-8")
-    listed = dict(re.findall(r"\| `([\w.]+)` \| `([0-9a-f]{64})` \|", card))
-    files = {path.name: path for path in MODEL.iterdir() if path.name != "README.md"}
-    assert set(listed) == set(files)
-    assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()} == listed
-    assert sum(path.stat().st_size for path in MODEL.iterdir()) < 10_000_000
+def test_delays_are_the_sum_that_the_card_tells_within_two_minutes_of_chance() -> None:
+    # Written out again from tasks/delays/README.md.
+    weather = {"clear": 0, "rain": 10, "fog": 20, "snow": 40}
+    traffic = {"light": 0, "normal": 10, "heavy": 30}
+    chances = [
+        int(row["delay"]) - weather[row["weather"]] - traffic[row["traffic"]] - 2 * int(row["stops"])
+        for _, row in rows("delays")
+    ]
+    assert set(chances) == {-2, -1, 0, 1, 2}
+    # Five equally likely values: the mean distance is 6/5, with a standard error of 0.024 over 1,000 rows.
+    assert sum(map(abs, chances)) / len(chances) == pytest.approx(1.2, abs=0.1)
+
+
+def test_always_answering_the_median_delay_is_as_far_off_as_the_card_says() -> None:
+    known = sorted(int(row["delay"]) for row in drawn("delays", "train"))
+    median = known[len(known) // 2]
+    off = [abs(int(row["delay"]) - median) for row in drawn("delays", "test")]
+    card = (SHIPPED / "delays" / "README.md").read_text(encoding="utf-8")
+    assert f"median, {median}, is {sum(off) / len(off):.1f} minutes off" in card
+
+
+def test_a_notice_says_its_notes_cause_day_and_outcome_in_at_most_ten_characters() -> None:
+    for _, row in rows("notices-zh"):
+        [cause] = [c for c, ways in notices_zh.CAUSES.items() if any(way in row["note"] for way in ways)]
+        [day] = [day for day in notices_zh.DAYS if day in row["note"]]
+        [then] = [t for t, ways in notices_zh.NEXT.items() if any(w.format(day=day) in row["note"] for w in ways)]
+        assert row["notice"] == f"因{cause}，{day}{then}"
+        assert len(row["notice"]) <= 10
+
+
+def test_every_cause_and_outcome_is_learnt_and_tested() -> None:
+    for split in ("train", "test"):
+        notices = {row["notice"][1:].replace(row["notice"][-4:-2], "") for row in drawn("notices-zh", split)}
+        assert notices == {f"{cause}，{then}" for cause in notices_zh.CAUSES for then in notices_zh.NEXT}

@@ -8,7 +8,8 @@ from typing import get_args
 import pytest
 
 from harness.core.records import Answer
-from harness.pipeline.conclude import number, opening, probability, signed
+from harness.pipeline.conclude import opening
+from harness.pipeline.words import number, probability, signed
 
 ANSWERS: tuple[Answer, ...] = get_args(Answer)
 

@@ -14,7 +14,8 @@ from harness.core.specs import BackendSpec, ModelSpec, PromptingSpec
 from harness.core.types import Candidate, Message, Outcome, Request, Sample, Sampling
 from harness.pipeline.generate import Generation
 from harness.pipeline.stages import Stages
-from harness.prompting import Renderer, ShotPool
+from harness.prompting import Renderers, ShotPool
+from harness.store.cache import GenerationCache
 from harness.store.events import EventLog
 from harness.store.run import RunFolder
 
@@ -47,8 +48,9 @@ class Counting(FakeBackend):
 
 def generation(folder: RunFolder, backend: Counting, sampling: Sampling | None = None) -> Generation:
     stages = Stages(folder, EventLog(folder.folder), Silent())
-    renderer = Renderer(backend.tokenizer, PromptingSpec())
-    return Generation(stages, backend, renderer, ShotPool([], seed=0), sampling or Sampling(max_tokens=32))
+    renderers = Renderers(backend.tokenizer, PromptingSpec())
+    cache = GenerationCache(folder.folder.parent)
+    return Generation(stages, cache, backend, renderers, ShotPool([], seed=0), sampling or Sampling(max_tokens=32))
 
 
 def interrupted(folder: RunFolder, limit: int) -> None:

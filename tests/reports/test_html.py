@@ -42,6 +42,44 @@ def test_everything_but_charts_is_readable_without_scripts(read: Page):
     assert missing == []
 
 
+def test_slices_stand_before_and_after_with_the_worst_first(source: str, read: Page):
+    told = [
+        "language=fr",
+        "in 48 groups",
+        "worse",
+        "rank 8: 900 rows on a small model",
+        "instruction: Describe it warmly.",
+    ]
+    assert [each for each in told if each not in read.text] == []
+    section = source[source.index('id="slices"') : source.index('id="data"')]
+    assert section.index("language=fr") < section.index("language=en")
+    values = set(read.values)
+    for each in RUN.result.slices:
+        assert {each.delta, each.low, each.high, each.p_adjusted, each.candidate_value} <= values
+
+
+def test_parts_of_a_metric_have_a_table_of_their_own(source: str, read: Page):
+    assert "exact_match by part" in read.text
+    assert "precision of &#39;fr&#39;" in source
+    assert 0.3123 in set(read.values)
+
+
+def test_how_often_the_test_split_was_asked_is_said_when_it_was_more_than_once(read: Page):
+    assert "runs here that compared on the same test split" not in read.text
+    often = Page(page(dataclasses.replace(RUN, looks=("lora-1", "lora-2", "lora-3")), BUNDLE)).text
+    assert "one of 3 runs here that compared on the same test split" in often
+    assert "lora-1, lora-2, lora-3" in often
+
+
+def test_a_run_that_tuned_nothing_says_so():
+    nothing = dataclasses.replace(RUN.result.selection, chosen_step=None, best_step=None, tied_steps=())
+    told = dataclasses.replace(RUN.result.conclusion, answer=None)
+    result = dataclasses.replace(RUN.result, checkpoints=(), selection=nothing, conclusion=told, comparisons=())
+    text = Page(page(dataclasses.replace(RUN, result=result), BUNDLE)).text
+    assert "Nothing was tuned; the best prompt on validation is base-4shot" in text
+    assert "Does another prompt do better?" in text
+
+
 def test_numbers_on_the_page_are_the_records_numbers(read: Page):
     values = set(read.values)
     for record in RUN.result.evaluations:
@@ -150,7 +188,8 @@ def test_every_optional_may_be_none():
 
 def test_one_checkpoint_and_no_slices():
     records = tuple(dataclasses.replace(record, slices={}) for record in RUN.result.evaluations)
-    result = dataclasses.replace(RUN.result, checkpoints=RUN.result.checkpoints[:1], evaluations=records)
+    bare = dataclasses.replace(RUN.result, slices=(), evaluations=records)
+    result = dataclasses.replace(bare, checkpoints=RUN.result.checkpoints[:1])
     found = page(dataclasses.replace(RUN, result=result), BUNDLE)
     assert 'id="slices"' not in found
     charts = payload(found)["charts"]

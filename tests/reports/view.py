@@ -23,6 +23,7 @@ from harness.core.records import (
     RunResult,
     SampleRow,
     Selection,
+    SliceComparison,
 )
 
 METRICS = ("rouge_l", "exact_match", "perplexity")
@@ -48,6 +49,7 @@ class View:
     environment: Mapping[str, JsonValue]
     timings: Sequence[tuple[str, float]]
     rows: Sequence[SampleRow] = field(default=())
+    looks: Sequence[str] = ("demo-lora-0a1b2c3d",)
 
     def samples(self) -> Iterator[SampleRow]:
         """Every test sample, in the data's order."""
@@ -83,6 +85,8 @@ def evaluation(arm: str, values: Sequence[float | None], *, split: str = "test",
         adapter_sha256="a3f1" * 16 if step is not None else None,
         adapter_max_logit_change=4.8125 if step is not None else None,
         alarms=("4 % of the answers ended at the length limit",) if shots else (),
+        instruction="Describe it warmly." if arm == "base-4shot" else None,
+        parts={"exact_match": (estimate("precision of 'fr'", 0.3123, n), estimate("recall of 'fr'", None, n))},
     )
 
 
@@ -114,6 +118,26 @@ def comparison(question: str, baseline: str, delta: float, p: float) -> Comparis
         answer="better" if p < 0.05 else "cannot tell",
         n_needed=None if p < 0.05 else 1450,
         without_leaked=without_leaked(delta) if best else None,
+    )
+
+
+def slice_comparison(name: str, metric: str, delta: float) -> SliceComparison:
+    """The tuned arm against the untuned one on one slice."""
+    return SliceComparison(
+        field="language",
+        value=name,
+        metric=metric,
+        candidate_value=0.5 + delta,
+        baseline_value=0.5,
+        delta=delta,
+        low=delta - 0.0411,
+        high=delta + 0.0422,
+        p=0.0021,
+        p_adjusted=0.0042,
+        n=50,
+        n_clusters=48,
+        smallest_effect=0.02,
+        answer="better" if delta > 0 else "worse",
     )
 
 
@@ -192,6 +216,13 @@ def result(n: int = 200, extra_arms: int = 0) -> RunResult:
             comparison("best untuned", "base-4shot", 0.0312, 0.061),
         ),
         identity={"model_sha256": "9be1" * 16, "dtype": "float32", "versions": {"torch": "2.13.0", "peft": "0.21.2"}},
+        slices=(
+            slice_comparison("en", "rouge_l", 0.1701),
+            slice_comparison("fr", "rouge_l", -0.0917),
+            slice_comparison("fr", "exact_match", -0.2),
+        ),
+        trainer_settings={"rank": 8, "lr": 0.0002},
+        trainer_reasons=("rank 8: 900 rows on a small model",),
     )
 
 
@@ -261,7 +292,7 @@ def view(n: int = 200, *, extra_arms: int = 0, chars: int = 0, seed: int = 7) ->
             n_samples={"train": 900, "validation": 100, "test": 200},
             n_dropped={"duplicate": 10},
             n_blank_lines=1,
-            shape="messages",
+            format="messages",
             sha256={"train": "11aa" * 16, "validation": "22bb" * 16, "test": "33cc" * 16},
         ),
         audit=AuditRecord(
@@ -281,8 +312,8 @@ def view(n: int = 200, *, extra_arms: int = 0, chars: int = 0, seed: int = 7) ->
 
 def empty() -> View:
     """The smallest run there can be: every Optional None, every sequence empty."""
-    nothing = Selection("rouge_l", "", 0, 0, (), {}, None, "", True, {})
-    told = Conclusion("Nothing can be said.", "cannot tell", "nothing", 0.0, False, (), ())
+    nothing = Selection("rouge_l", "", None, None, (), {}, None, None, False, {})
+    told = Conclusion("Nothing can be said.", None, "nothing", 0.0, False, (), ())
     run = RunResult("t", "", "r", "m", "lora", "rouge_l", (), {}, told, (), (), nothing, (), {})
     data = DataRecord({}, 0, {}, {}, 0, "", {})
     return View(run, {}, {}, data, AuditRecord((), (), {}, None, ""), {}, (), ())

@@ -1,0 +1,296 @@
+"""The harness's training loop and those of others, each with its speed settings, on the same material.
+
+Every contestant says when each optimiser step ended, how many tokens it had, and where its adapter is. The time of
+the first step, with all that is set up in it, does not count; nor does writing the adapter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DataCollatorForSeq2Seq,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from benchmarks.material import Material
+from harness.backends.hf import HFKind
+from harness.core.specs import BackendSpec, ModelSpec
+from harness.core.types import Checkpoint, TokenRow
+from harness.models.weights import quietly
+from trainers import lora
+from trainers.loop import accumulate
+
+_CPU = torch.device("cpu")
+_IGNORED = -100
+_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The end of an optimiser step on two clocks, in seconds: the wall's, and the processor's time in this process."""
+
+    wall_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a model was given in one step: tokens of rows, places computed with padding, and the rows' own tokens.
+
+    rows: sorted, where the contestant keeps rows apart; empty where it joins them.
+    """
+
+    n_tokens: int
+    n_places: int
+    rows: tuple[tuple[int, ...], ...] = ()
+
+    def __add__(self, other: Seen) -> Seen:
+        rows = tuple(sorted((*self.rows, *other.rows)))
+        return Seen(self.n_tokens + other.n_tokens, self.n_places + other.n_places, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One training: the end and the content of each step, and the adapter's folder."""
+
+    ends: tuple[Moment, ...]
+    seen: tuple[Seen, ...]
+    adapter: Path
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens, padding aside, of the steps that are timed."""
+        return sum(seen.n_tokens for seen in self.seen[1:])
+
+    @property
+    def padding(self) -> float:
+        """Share of the places computed that held no token; below 0 where tokens were computed once for several rows."""
+        return 1 - self.n_tokens / sum(seen.n_places for seen in self.seen[1:])
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds that passed."""
+        return self.ends[-1].wall_s - self.ends[0].wall_s
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds of processor time."""
+        return self.ends[-1].cpu_s - self.ends[0].cpu_s
+
+
+Contestant = Callable[[Material, Path], Outcome]
+
+
+def contestants(*, with_trl: bool) -> Mapping[str, Contestant]:
+    """All by name. The first is the harness with its default settings."""
+    found: dict[str, Contestant] = {
+        "harness": harness,
+        "harness, batches of 1,024 tokens": partial(harness, tokens_per_batch=1_024),
+        "Trainer": trainer,
+        "Trainer, 4 x 4 rows, batch_rebalance": partial(trainer, per_batch=4, sampling="batch_rebalance"),
+        "Trainer, group_by_length": partial(trainer, sampling="group_by_length"),
+    }
+    if not with_trl:
+        return found
+    quick = {"gradient_checkpointing": False}
+    return found | {
+        "SFTTrainer": partial(sft, options={}),
+        "SFTTrainer, no checkpointing": partial(sft, options=quick),
+        "SFTTrainer, no checkpointing, group_by_length": partial(sft, options=quick, sampling="group_by_length"),
+        "SFTTrainer, no checkpointing, padding_free": partial(sft, options={**quick, "padding_free": True}),
+        "SFTTrainer, no checkpointing, packing": partial(sft, options={**quick, "packing": True}),
+    }
+
+
+def harness(material: Material, out: Path, *, tokens_per_batch: int | None = None) -> Outcome:
+    """The project's own `lora` trainer, through its own door."""
+    spec = material.spec
+    if tokens_per_batch is not None:
+        spec = spec.model_copy(update={"tokens_per_batch": tokens_per_batch})
+    model = ModelSpec.model_validate({"name": str(material.model), "dtype": material.dtype, "device": "cpu"})
+    loaded = HFKind().create(model, BackendSpec(), thinking=False).model
+    ends: list[Moment] = []
+    sink = _Sink(out)
+    list(lora.trainer.train(loaded, material.pool, (), spec, sink, lambda *_: ends.append(_now())))
+    return Outcome(tuple(ends), tuple(_seen_by_harness(material.rows_of(i + 1)) for i in range(len(ends))), out)
+
+
+def trainer(material: Material, out: Path, *, per_batch: int = 16, sampling: str = "sequential") -> Outcome:
+    """transformers' Trainer on a peft model."""
+    arguments = TrainingArguments(**_arguments(material, out, per_batch, sampling))
+    model, tokenizer = _peft_model(material), AutoTokenizer.from_pretrained(material.model)
+    log = _Log()
+    loop = _counting(Trainer, log)(
+        model=model,
+        args=arguments,
+        train_dataset=_dataset(material, sampling),
+        data_collator=DataCollatorForSeq2Seq(tokenizer, label_pad_token_id=_IGNORED),
+        processing_class=tokenizer,
+        callbacks=[log],
+    )
+    return _run(loop, model, log, out)
+
+
+def sft(material: Material, out: Path, *, options: Mapping[str, object], sampling: str = "sequential") -> Outcome:
+    """TRL's SFTTrainer on a peft model; its loss on completions, as it is for the others."""
+    from trl import SFTConfig, SFTTrainer
+
+    arguments = _arguments(material, out, 16, sampling) | {"bf16": material.dtype == "bfloat16"} | options
+    if options.get("packing"):
+        # One pack a step, as long as the tokens of 16 rows.
+        n_tokens = sum(len(row.ids) for row in material.in_order)
+        arguments |= {"per_device_train_batch_size": 1, "max_length": round(n_tokens / material.n_steps)}
+    model, tokenizer = _peft_model(material), AutoTokenizer.from_pretrained(material.model)
+    log = _Log()
+    loop = _counting(SFTTrainer, log)(
+        model=model,
+        args=SFTConfig(**arguments),
+        train_dataset=_dataset(material, sampling),
+        processing_class=tokenizer,
+        callbacks=[log],
+    )
+    return _run(loop, model, log, out)
+
+
+def validation_loss(material: Material, adapter: Path) -> float:
+    """Mean loss of a completion token, computed alike for all: on padded rows, by peft's own layers."""
+    with quietly():
+        base = AutoModelForCausalLM.from_pretrained(material.model, dtype=torch.float32)
+    model = PeftModel.from_pretrained(base, adapter).eval()
+    with torch.no_grad():
+        return accumulate(
+            model.get_base_model(),
+            material.validation,
+            4_096,
+            device=_CPU,
+            precision=nullcontext(),
+            as_tree=False,
+            backward=None,
+        ).mean_loss
+
+
+@dataclass(slots=True)
+class _Sink:
+    """Keeps the last checkpoint in one folder."""
+
+    folder: Path
+
+    def saved(self) -> Sequence[Checkpoint]:
+        return ()
+
+    def save(
+        self, checkpoint: Checkpoint, weights: Callable[[Path], None], state: Callable[[Path], None]
+    ) -> Checkpoint:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        weights(self.folder)
+        return replace(checkpoint, folder=self.folder)
+
+    def state(self, checkpoint: Checkpoint) -> Path:
+        raise AssertionError("no benchmark resumes")
+
+
+@dataclass
+class _Log(TrainerCallback):
+    """What a Trainer was given and when its steps ended."""
+
+    ends: list[Moment] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    step: Seen = Seen(0, 0)
+
+    def on_step_end(self, *_: object, **__: object) -> None:
+        self.ends.append(_now())
+        self.seen.append(self.step)
+        self.step = Seen(0, 0)
+
+
+def _counting(kind: type[Trainer], log: _Log) -> type[Trainer]:
+    """The trainer, with every batch noted before it is computed."""
+
+    class Counting(kind):  # type: ignore[misc, valid-type]
+        def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *args: object, **kwargs: object) -> Tensor:
+            log.step += _seen_in(inputs)
+            return super().training_step(model, inputs, *args, **kwargs)
+
+    return Counting
+
+
+def _run(loop: Trainer, model: PeftModel, log: _Log, out: Path) -> Outcome:
+    loop.train()
+    model.save_pretrained(out)
+    return Outcome(tuple(log.ends), tuple(log.seen), out)
+
+
+def _arguments(material: Material, out: Path, per_batch: int, sampling: str) -> dict[str, object]:
+    spec = material.spec
+    return {
+        "output_dir": str(out),
+        "per_device_train_batch_size": per_batch,
+        "gradient_accumulation_steps": spec.batch_rows // per_batch,
+        "train_sampling_strategy": sampling,
+        "learning_rate": spec.lr,
+        "lr_scheduler_type": spec.schedule,
+        "weight_decay": spec.weight_decay,
+        "max_grad_norm": spec.clip,
+        "max_steps": material.n_steps,
+        "seed": spec.seed,
+        "bf16": material.dtype == "bfloat16",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": True,
+    }
+
+
+def _dataset(material: Material, sampling: str) -> Dataset:
+    """The harness's rows step after step, or the whole pool for a sampler that composes steps by length."""
+    rows = material.pool if sampling == "group_by_length" else material.in_order
+    labels = [[i if counts else _IGNORED for i, counts in zip(row.ids, row.loss, strict=True)] for row in rows]
+    return Dataset.from_dict({"input_ids": [list(row.ids) for row in rows], "labels": labels})
+
+
+def _peft_model(material: Material) -> PeftModel:
+    """The same base and the same fresh adapter as the harness's."""
+    spec = material.spec
+    with quietly():
+        base = AutoModelForCausalLM.from_pretrained(material.model, dtype=getattr(torch, material.dtype))
+    config = LoraConfig(
+        r=spec.rank,
+        lora_alpha=spec.alpha,
+        lora_dropout=spec.dropout,
+        target_modules=_TARGETS,
+        task_type="CAUSAL_LM",
+    )
+    torch.manual_seed(spec.seed)
+    return get_peft_model(base, config)
+
+
+def _seen_in(inputs: Mapping[str, Tensor]) -> Seen:
+    ids_BT, mask_BT = inputs["input_ids"], inputs.get("attention_mask")
+    if mask_BT is None or mask_BT.ndim != 2:
+        return Seen(ids_BT.numel(), ids_BT.numel())
+    rows = (tuple(ids[mask.bool()].tolist()) for ids, mask in zip(ids_BT, mask_BT, strict=True))
+    return Seen(int(mask_BT.sum()), ids_BT.numel(), tuple(sorted(rows)))
+
+
+def _seen_by_harness(rows: Sequence[TokenRow]) -> Seen:
+    """Each distinct beginning of a row is a place, as the loop's tree has it."""
+    places = {row.ids[:n] for row in rows for n in range(1, len(row.ids) + 1)}
+    return Seen(sum(len(row.ids) for row in rows), len(places), tuple(sorted(row.ids for row in rows)))
+
+
+def _now() -> Moment:
+    return Moment(time.perf_counter(), time.process_time())

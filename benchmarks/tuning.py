@@ -1,0 +1,204 @@
+"""How fast the tuning loop is beside transformers.Trainer and TRL's SFTTrainer, and whether all learn the same.
+
+python -m benchmarks.tuning
+
+All contestants train in one process, one after the other, again and again: what else the machine does hits all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+# Idle OpenMP threads that spin take the processor from whoever is measured next.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+
+from benchmarks.contestants import Contestant, Outcome, contestants, harness, validation_loss
+from benchmarks.material import TASKS, Material, rows_of_tasks, settings, whole_steps, write_model
+
+_RESULTS = Path(__file__).parent / "results" / "tuning.json"
+_LIBRARIES = ("torch", "transformers", "peft", "accelerate", "trl")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One contestant: medians over its repeats, tokens a second by wall and by processor time, and its last loss.
+
+    ratio, ratio_cpu: how many times faster the harness is; medians of the ratios within a round.
+    """
+
+    name: str
+    tokens_per_s: float
+    tokens_per_cpu_s: float
+    ratio: float
+    ratio_cpu: float
+    padding: float
+    loss: float
+    same_steps: bool
+    n_repeats: int
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure, print a table, write the results."""
+    asked = _arguments(words)
+    torch.set_num_threads(asked.threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        material = material_of(asked, Path(scratch))
+        runners = {
+            name: run
+            for name, run in contestants(with_trl=find_spec("trl") is not None).items()
+            if name == "harness" or asked.only is None or any(word in name for word in asked.only)
+        }
+        outcomes, losses = repeat(runners, material, asked.repeats, Path(scratch))
+        lines = [line(name, outcomes, losses[name]) for name in runners]
+        seeds = [loss_of_seed(material, seed, Path(scratch)) for seed in range(asked.seeds)]
+    print(table(lines))
+    print(f"losses of the harness with {len(seeds)} seeds: {min(seeds):.4f} to {max(seeds):.4f}")
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    asked.out.write_text(json.dumps(document(asked, material, lines, seeds), indent=2) + "\n", encoding="utf-8")
+    print(f"written: {asked.out}")
+
+
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5, help="trainings of each contestant")
+    parser.add_argument("--steps", type=int, default=10, help="optimiser steps of a training, of 16 rows each")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds whose losses say how much chance moves them")
+    parser.add_argument("--dropout", type=float, default=0.0, help="of the adapter; 0 makes losses comparable exactly")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--threads", type=int, default=1, help="of torch; 1 gives the steadiest ratios")
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="shipped tasks whose rows are mixed")
+    parser.add_argument("--only", nargs="+", help="contestants whose name has one of these words; and the harness")
+    parser.add_argument("--out", type=Path, default=_RESULTS)
+    return parser.parse_args(words)
+
+
+def material_of(asked: argparse.Namespace, scratch: Path) -> Material:
+    """The model, written to the scratch folder, and the rows."""
+    model = write_model(scratch / "model")
+    pool = whole_steps(rows_of_tasks(asked.tasks, "train", model))
+    validation = tuple(rows_of_tasks(asked.tasks, "validation", model))
+    spec = settings(len(pool), asked.steps, seed=0, dropout=asked.dropout)
+    return Material(model, pool, validation, asked.steps, spec, asked.dtype)
+
+
+def repeat(
+    runners: Mapping[str, Contestant], material: Material, repeats: int, scratch: Path
+) -> tuple[dict[str, list[Outcome]], dict[str, float]]:
+    """Rounds of all contestants in turn, and the loss of each after its first training."""
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in runners}
+    losses: dict[str, float] = {}
+    for i in range(repeats):
+        for number, (name, run) in enumerate(runners.items()):
+            outcome = run(material, scratch / f"{number}-{i}")
+            outcomes[name].append(outcome)
+            if name not in losses:
+                losses[name] = validation_loss(material, outcome.adapter)
+            print(f"{i + 1}/{repeats} {name}: {outcome.n_tokens / outcome.wall_s:.0f} tokens/s", file=sys.stderr)
+    return outcomes, losses
+
+
+def loss_of_seed(material: Material, seed: int, scratch: Path) -> float:
+    """The loss of the harness with another seed, which changes the rows' order, the adapter's start and dropout."""
+    other = replace(material, spec=material.spec.model_copy(update={"seed": seed}))
+    return validation_loss(other, harness(other, scratch / f"seed-{seed}").adapter)
+
+
+def line(name: str, outcomes: Mapping[str, Sequence[Outcome]], loss: float) -> Line:
+    """A contestant's medians, and its ratios to the harness in the same round."""
+    own = outcomes[name]
+    ours = outcomes["harness"]
+    return Line(
+        name=name,
+        tokens_per_s=statistics.median(o.n_tokens / o.wall_s for o in own),
+        tokens_per_cpu_s=statistics.median(o.n_tokens / o.cpu_s for o in own),
+        ratio=statistics.median(_rate(a, "wall_s") / _rate(b, "wall_s") for a, b in zip(ours, own, strict=True)),
+        ratio_cpu=statistics.median(_rate(a, "cpu_s") / _rate(b, "cpu_s") for a, b in zip(ours, own, strict=True)),
+        padding=own[0].padding,
+        loss=loss,
+        same_steps=same_steps(ours[0], own[0]),
+        n_repeats=len(own),
+    )
+
+
+def same_steps(one: Outcome, other: Outcome) -> bool:
+    """Whether both trained on the same rows in every step."""
+    return [seen.rows for seen in one.seen] == [seen.rows for seen in other.seen]
+
+
+def _rate(outcome: Outcome, clock: str) -> float:
+    return outcome.n_tokens / float(getattr(outcome, clock))
+
+
+def table(lines: Sequence[Line]) -> str:
+    """The lines as Markdown."""
+    rows = [
+        f"| {x.name} | {x.tokens_per_s:.0f} | {x.tokens_per_cpu_s:.0f} | {x.ratio:.2f} | {x.ratio_cpu:.2f} "
+        f"| {x.padding:.0%} | {x.loss:.4f} | {'yes' if x.same_steps else 'no'} |"
+        for x in lines
+    ]
+    head = "| | tokens/s | tokens/CPU s | harness is faster by | by CPU time | padding | validation loss | same steps |"
+    return "\n".join([head, "|---|--:|--:|--:|--:|--:|--:|---|", *rows])
+
+
+def document(
+    asked: argparse.Namespace, material: Material, lines: Sequence[Line], seeds: Sequence[float]
+) -> dict[str, object]:
+    """Everything a reader needs to judge the numbers; no host, no path."""
+    rows = material.in_order
+    return {
+        "machine": machine(),
+        "threads": asked.threads,
+        "libraries": {name: version(name) for name in _LIBRARIES if find_spec(name) is not None},
+        "material": {
+            "tasks": asked.tasks,
+            "dtype": material.dtype,
+            "steps": material.n_steps,
+            "rows_a_step": material.spec.batch_rows,
+            "tokens_a_row": round(sum(len(row.ids) for row in rows) / len(rows), 1),
+            "completion_tokens_a_row": round(sum(row.n_targets for row in rows) / len(rows), 1),
+            "rank": material.spec.rank,
+            "dropout": material.spec.dropout,
+        },
+        "harness_losses_by_seed": list(seeds),
+        "contestants": [{field: getattr(x, field) for field in Line.__slots__} for x in lines],
+    }
+
+
+def machine() -> dict[str, object]:
+    """Processor, memory and system."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = (
+        [text.partition(":")[2].strip() for text in info.read_text().splitlines() if text.startswith("model name")]
+        if info.exists()
+        else []
+    )
+    return names[0] if names else platform.machine()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What a finished run's arms scored on each test sample, read back from its folder."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from harness import registry
+from harness.config import Settings
+from harness.core.protocols import AnyMetric
+from harness.core.records import DataRecord, RunResult
+from harness.core.types import BoolArray, FloatArray, Sample
+from harness.data import read
+from harness.metrics.context import MetricContext
+from harness.store import layout
+from harness.store.run import FinishedRun
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run, open for reading. arms: of the samples read so far, see `arm_scores`."""
+
+    run: FinishedRun
+    result: RunResult
+    ids: tuple[str, ...]
+    scored: tuple[frozenset[str], ...]
+
+    @property
+    def test_sha256(self) -> str:
+        """Hash of the test split that was compared on."""
+        return self.run.load(DataRecord, layout.DATA).sha256.get("test", "")
+
+
+@dataclass(frozen=True)
+class ArmScores:
+    """Statistics (D, N, K) of the primary metric on test, one layer a draw of shots; answered: (N,)."""
+
+    ids: tuple[str, ...]
+    statistics: FloatArray
+    answered: BoolArray
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A task's primary metric and its test samples by id."""
+
+    metric: AnyMetric
+    samples: dict[str, Sample]
+
+
+def open_run(planned_folder: FinishedRun) -> Finished:
+    """The run's result and, for each test sample, its id and the arms that have a score on it."""
+    result = planned_folder.load(RunResult, layout.RESULT)
+    rows = [json.loads(line) for line in planned_folder.read(layout.SAMPLES).split(b"\n") if line]
+    scored = (frozenset(arm for arm, by_metric in row["scores"].items() if _any(by_metric)) for row in rows)
+    return Finished(planned_folder, result, tuple(row["id"] for row in rows), tuple(scored))
+
+
+def arm_scores(finished: Finished, arm: str) -> ArmScores:
+    """One arm's statistics on test by the primary metric, verified as they are read."""
+    result = finished.result
+    name = f"{layout.evaluation(arm, 'test')}/{layout.STATISTICS}"
+    stacked = np.load(io.BytesIO(finished.run.read(name)), allow_pickle=False)
+    ends = np.cumsum([0, *finished.run.load(list[int], f"{name}.json")])
+    place = result.metrics.index(result.primary)
+    failures = result.evaluation(arm, "test").estimate(result.primary).failures
+    answered = [not failures or arm in arms for arms in finished.scored]
+    return ArmScores(finished.ids, stacked[:, :, ends[place] : ends[place + 1]], np.array(answered, bool))
+
+
+def measure_of(settings: Settings) -> Measure:
+    """The task's primary metric, made as its runs made it, and its test samples."""
+    task = settings.spec.task
+    dataset = read(task, settings.task_folder, drop_bad=settings.spec.drop_bad)
+    name = task.metrics.primary
+    create = cast(Callable[[MetricContext], AnyMetric], registry.load("metrics", name, folder=settings.task_folder))
+    metric = create(MetricContext(name, dataset.samples, task.metrics.options.get(name, {})))
+    return Measure(metric, {sample.id: sample for sample in dataset.split("test")})
+
+
+def common_ids(arms: Sequence[ArmScores]) -> tuple[str, ...]:
+    """Ids of the samples that every arm answered, in the order of the first arm."""
+    answered = [{id_ for id_, yes in zip(arm.ids, arm.answered, strict=True) if yes} for arm in arms]
+    shared = set.intersection(*answered)
+    return tuple(id_ for id_ in arms[0].ids if id_ in shared)
+
+
+def rows_of(arm: ArmScores, ids: Sequence[str]) -> FloatArray:
+    """The arm's statistics on these samples, (D, n, K), in this order."""
+    places = {id_: index for index, id_ in enumerate(arm.ids)}
+    rows: FloatArray = arm.statistics[:, [places[id_] for id_ in ids]]
+    return rows
+
+
+def _any(by_metric: dict[str, float | None]) -> bool:
+    return any(score is not None for score in by_metric.values())

@@ -1,0 +1,88 @@
+"""Commands that score without tuning: evaluate a model or an adapter, and score a run's stored completions again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import execution
+from harness.cli.display import choose_display
+from harness.cli.running import AllowFailures, AsJson, Words
+from harness.core.errors import HarnessError
+
+
+def evaluate(
+    words: Words,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan, do nothing")] = False,
+    drop_bad: Annotated[bool, typer.Option("--drop-bad", help="leave bad rows out, counted")] = False,
+    allow_failures: AllowFailures = False,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate without tuning: the model with every prompt of the task, or adapter=FOLDER against them."""
+    from harness.config import resolve
+
+    settings = resolve(_without_tuning(words), drop_bad=drop_bad)
+    execution.execute(settings, dry_run=dry_run, as_json=as_json, allow_failures=allow_failures)
+
+
+def rescore(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="task/id, id, or folder")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(help="what to change: metrics.primary=... metrics.slices=... metrics.options.NAME.KEY=..."),
+    ] = None,
+    allow_failures: AllowFailures = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score a run's stored completions again, with other metrics or slices; no model is needed."""
+    from harness.config import resolve
+    from harness.pipeline.rescore import prepare_rescore, rescore
+    from harness.pipeline.stages import Stages
+    from harness.store.events import EventLog
+    from harness.store.reports import write_reports
+    from harness.store.run import RunFolder
+    from harness.store.view import find_run
+
+    folder = find_run(name, Path("runs")).resolve()
+    started, drop_bad, home = execution.started_with(folder)
+    here = Path.cwd()
+    if home is not None:
+        os.chdir(home)
+    settings = resolve(_replaced(started, words or []), drop_bad=drop_bad)
+    plugins = execution.plugins_of(settings)
+    rescoring = prepare_rescore(folder, settings.spec, settings.task_folder, plugins)
+    target = folder.parent / rescoring.run_id
+    if not execution.is_finished(target):
+        with RunFolder(target) as run_folder, choose_display() as display:
+            execution.write_environment(target, settings)
+            with Stages(run_folder, EventLog(target), display).timed("score again"):
+                rescore(rescoring, plugins, run_folder)
+            write_reports(target, plugins.reporters)
+    os.chdir(here)
+    execution.finish(target, as_json=as_json, allow_failures=allow_failures)
+
+
+def _without_tuning(words: list[str]) -> list[str]:
+    """The words of a run that trains nothing, or takes the adapter that `adapter=` names."""
+    if any(word.partition("=")[0] in ("trainer", "trainer.name") for word in words):
+        raise HarnessError(
+            "harness evaluate tunes nothing, so it takes no trainer",
+            fix="leave trainer= out, or use `harness run`",
+            code="E-CONFLICT",
+        )
+    adapters = [word.partition("=")[2] for word in words if word.startswith("adapter=")]
+    rest = [word for word in words if not word.startswith("adapter=")]
+    if not adapters:
+        return [*rest, "trainer=none"]
+    return [*rest, "trainer=given", f"trainer.path={Path(adapters[-1]).expanduser()}"]
+
+
+def _replaced(started: list[str], words: list[str]) -> list[str]:
+    """The words a run was started with, those given now in place of theirs; `metric` and `metrics.primary` are one."""
+    names = {"metric": "metrics.primary"}
+    now = {names.get(key, key) for key in (word.partition("=")[0] for word in words)}
+    kept = [word for word in started if names.get(key := word.partition("=")[0], key) not in now]
+    return [*kept, *words]

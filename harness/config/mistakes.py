@@ -1,0 +1,45 @@
+"""What is wrong with settings, as sentences: the key as people know it, the value, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from harness.catalogue import TASK_FILE
+from harness.config.words import Nested, fields_of, suggestion
+from harness.core.errors import HarnessError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validated(model: type[M], values: Nested, prefix: str, origins: Mapping[str, str], mistakes: list[str]) -> M | None:
+    """The values as a spec; None, with a line in `mistakes` for each thing that is wrong."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as err:
+        mistakes.extend(_mistake(detail, prefix, model, origins) for detail in err.errors())
+        return None
+
+
+def all_at_once(mistakes: Sequence[str]) -> HarnessError:
+    """One error for every mistake."""
+    count = "one setting is wrong" if len(mistakes) == 1 else f"{len(mistakes)} settings are wrong"
+    return HarnessError(count, fix="correct them and type the command again", code="E-OPTION", details=mistakes)
+
+
+def _mistake(detail: ErrorDetails, prefix: str, model: type[BaseModel], origins: Mapping[str, str]) -> str:
+    full = prefix + ".".join(str(part) for part in detail["loc"])
+    shown = full.removeprefix("task.")
+    origin = origins.get(full, next((o for key, o in origins.items() if key.startswith(full)), TASK_FILE))
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        known = [key.removeprefix("task.") for key, _ in fields_of(model, tuple(prefix.split(".")[:-1]))]
+        return f"unknown setting {shown!r} ({origin}). {suggestion(shown, known)}"
+    if isinstance(detail["input"], dict):
+        return f"{shown}: {message}"
+    if detail["type"] == "missing":
+        return f"{shown} is missing from {TASK_FILE}"
+    return f"{shown}: {message} (got {detail['input']!r:.60} from {origin})"

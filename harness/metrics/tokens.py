@@ -1,0 +1,99 @@
+"""Words in any script, and which way of finding them a text needs.
+
+Chinese, Japanese, Thai, Lao, Khmer, Burmese and Tibetan are written without spaces between words: there a character,
+with the marks that belong to it, stands for a word. What is decided is decided by each sample's references, so a data
+set may mix languages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Literal
+
+from harness.core.types import Sample
+
+if TYPE_CHECKING:
+    from regex import Pattern
+
+# latin: words of Latin letters (or no letters at all); chinese: Han characters and no other unspaced script;
+# unspaced: any other script without spaces; other: scripts with spaces that are not Latin.
+Script = Literal["latin", "chinese", "unspaced", "other"]
+
+_SCRIPTS = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan")
+# The two long-vowel marks belong to no single script, but are written in Japanese only.
+_UNSPACED = "[" + "".join(rf"\p{{Script={name}}}" for name in _SCRIPTS) + "ーｰ]"
+_NOT_ENGLISH = 0.01
+
+
+@cache
+def _pattern(name: Literal["unspaced", "word", "letter", "latin", "han"]) -> Pattern[str]:
+    import regex
+
+    source = {
+        "unspaced": rf"{_UNSPACED}\p{{M}}*",
+        "word": rf"{_UNSPACED}\p{{M}}*|[[\p{{L}}\p{{N}}\p{{M}}]--{_UNSPACED}]+",
+        "letter": r"\p{L}",
+        "latin": r"\p{Script=Latin}",
+        "han": r"\p{Script=Han}",
+    }
+    return regex.compile(source[name], regex.V1)
+
+
+def words(text: str) -> list[str]:
+    """Runs of letters, marks and digits; every character of an unspaced script is a word of its own.
+
+    >>> words("The dog's 2 狗。हिन्दी")
+    ['The', 'dog', 's', '2', '狗', 'हिन्दी']
+    """
+    return list(_pattern("word").findall(text))
+
+
+def spaced(text: str) -> str:
+    """`text` with a space on both sides of every character of an unspaced script; other text is not changed.
+
+    >>> spaced("狗 and 猫咪").split()
+    ['狗', 'and', '猫', '咪']
+    """
+    return text if text.isascii() else _pattern("unspaced").sub(r" \g<0> ", text)
+
+
+@lru_cache(maxsize=65_536)
+def script_of(references: tuple[str, ...]) -> Script:
+    """What kind of script the texts are in: unspaced if any character is, else by the most letters.
+
+    >>> script_of(("naïve",)), script_of(("狗 (dog)",)), script_of(("いぬ",)), script_of(("собака",))
+    ('latin', 'chinese', 'unspaced', 'other')
+    """
+    text = "\n".join(references)
+    if text.isascii():
+        return "latin"
+    unspaced = _pattern("unspaced").findall(text)
+    if unspaced:
+        return "chinese" if all(_pattern("han").match(character) for character in unspaced) else "unspaced"
+    n_latin, n_letters = len(_pattern("latin").findall(text)), len(_pattern("letter").findall(text))
+    return "latin" if 2 * n_latin >= n_letters else "other"
+
+
+def scripts_of(samples: Sequence[Sample]) -> set[Script]:
+    """The scripts of all samples' references; Latin where there are none."""
+    return {script_of(sample.references) for sample in samples} or {"latin"}
+
+
+def is_english(samples: Sequence[Sample]) -> bool:
+    """Whether the references could be English by their letters: 99 of 100 are ASCII."""
+    texts = [text for sample in samples for text in sample.references if not text.isascii()]
+    n_others = sum(not letter.isascii() for text in texts for letter in _pattern("letter").findall(text))
+    if not n_others:
+        return True
+    n_letters = sum(len(_pattern("letter").findall(text)) for sample in samples for text in sample.references)
+    return n_others <= _NOT_ENGLISH * n_letters
+
+
+def spelled(choices: Collection[str]) -> str:
+    """How signatures spell which tokens were compared: one way, or several that the sample's script decides between.
+
+    >>> spelled({"zh", "13a"})
+    'by-script[13a,zh]'
+    """
+    return next(iter(choices)) if len(choices) == 1 else f"by-script[{','.join(sorted(choices))}]"

@@ -1,0 +1,178 @@
+"""Rows as one tree: what several rows begin with is computed once, and only attention sees padding.
+
+Every distinct beginning of a row is a node. All layers but attention work on tokens one by one, so they get the N nodes
+as one long row; attention gets its queries, keys and values spread over (B, T) places, and its results are read off at
+one place of each node. A node's hidden state depends on the tokens before it and on nothing else, so logits and
+gradients are those of the rows computed one by one, up to rounding. Dropout is drawn once for a node.
+Axes: B rows, T positions of the longest, N nodes, M chosen nodes, H heads, D head size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from harness.models.forward import logits_at, padded
+
+_ATTENTION = "rows_as_a_tree"
+# As shares of the largest logit: some ten times what rounding does to them. A state that leaks from one row into the
+# next moves them by about the largest itself.
+_CLOSE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Rows as nodes, numbered so that a node comes after those before it in its row.
+
+    ids_N, depths_N: token and position of a node. nodes: of each row, in the order given. places_BT: the node at each
+    place, 0 where there is padding. owners_N: the place, of the B x T, from which a node's attention is read.
+    """
+
+    ids_N: Tensor
+    depths_N: Tensor
+    nodes: tuple[tuple[int, ...], ...]
+    places_BT: Tensor
+    owners_N: Tensor
+
+
+def tree_of(rows: Sequence[Sequence[int]], device: torch.device) -> Tree:
+    """The tree of some rows, none of them empty.
+
+    >>> tree = tree_of([(7, 8, 9), (7, 8), (7, 5)], torch.device("cpu"))
+    >>> tree.nodes, tree.ids_N.tolist(), tree.owners_N.tolist()
+    (((0, 2, 3), (0, 2), (0, 1)), [7, 5, 8, 9], [0, 1, 4, 8])
+    """
+    width = max(len(row) for row in rows)
+    places_BT = torch.zeros(len(rows), width, dtype=torch.long)
+    nodes: list[tuple[int, ...]] = [()] * len(rows)
+    ids, depths, owners = [], [], []
+    before: Sequence[int] = ()
+    known: tuple[int, ...] = ()
+    # In this order a row shares most with the one before it.
+    for place, i in enumerate(sorted(range(len(rows)), key=lambda i: tuple(rows[i]))):
+        row = rows[i]
+        shared = _shared(before, row)
+        fresh = range(len(ids), len(ids) + len(row) - shared)
+        ids += row[shared:]
+        depths += range(shared, len(row))
+        owners += range(place * width + shared, place * width + len(row))
+        before, known = row, (*known[:shared], *fresh)
+        nodes[i] = known
+        places_BT[place, : len(row)] = torch.tensor(known)
+    facts = (torch.tensor(values, device=device) for values in (ids, depths, owners))
+    ids_N, depths_N, owners_N = facts
+    return Tree(ids_N, depths_N, tuple(nodes), places_BT.to(device), owners_N)
+
+
+def tree_logits(model: nn.Module, tree: Tree, chosen_M: Tensor) -> Tensor:
+    """Logits (M, V) at nodes; within `attending_trees(model)`, as must be the backward pass."""
+    logits_MV, _ = logits_at(
+        model,
+        chosen_M,
+        input_ids=tree.ids_N[None],
+        position_ids=tree.depths_N[None],
+        use_cache=False,
+        tree=tree,
+    )
+    return logits_MV
+
+
+@contextmanager
+def attending_trees(model: nn.Module) -> Iterator[None]:
+    """The model's attention takes a tree; it is as it was afterwards."""
+    AttentionInterface.register(_ATTENTION, _attend)
+    config = model.config
+    usual = config._attn_implementation  # type: ignore[union-attr]
+    config._attn_implementation = _ATTENTION  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        config._attn_implementation = usual  # type: ignore[union-attr]
+
+
+def computes_trees(model: nn.Module, device: torch.device) -> bool:
+    """Whether this model's logits on a tree are those on padded rows, tried on three short rows that share tokens.
+
+    Not so for models with a state beside attention (Mamba), or whose attention is their own or caps its scores.
+    """
+    config = getattr(model, "config", None)
+    if getattr(config, "_attn_implementation", None) != "sdpa":
+        return False
+    rows = [(3, 4, 5, 6, 7, 8), (3, 4, 5, 9), (6, 5)]
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            expected_MV = _padded_logits(model, rows, device)
+            tree = tree_of(rows, device)
+            chosen_M = torch.tensor([node for row in tree.nodes for node in row], device=device)
+            with attending_trees(model):
+                found_MV = tree_logits(model, tree, chosen_M)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, RuntimeError):
+        # Whatever an architecture of its own makes of this, the padded way remains.
+        return False
+    finally:
+        model.train(was_training)
+    close = _CLOSE.get(found_MV.dtype, 1e-4)
+    return bool((found_MV - expected_MV).abs().max() <= close * expected_MV.abs().max())
+
+
+def _padded_logits(model: nn.Module, rows: list[tuple[int, ...]], device: torch.device) -> Tensor:
+    ids_BT, mask_BT, positions_BT = padded(rows, device, side="right")
+    places_M = mask_BT.flatten().nonzero()[:, 0]
+    inputs = {"input_ids": ids_BT, "attention_mask": mask_BT, "position_ids": positions_BT, "use_cache": False}
+    return logits_at(model, places_M, **inputs)[0]
+
+
+def _attend(
+    module: nn.Module,
+    query_1HND: Tensor,
+    key_1HND: Tensor,
+    value_1HND: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    tree: Tree,
+    sliding_window: int | None = None,
+    **options: object,
+) -> tuple[Tensor, None]:
+    """transformers' own SDPA on padded rows; right padding needs no mask, since nothing real comes after it."""
+    spread = [_spread(states, tree.places_BT) for states in (query_1HND, key_1HND, value_1HND)]
+    mask_TT = _window(tree.places_BT, sliding_window)
+    found_BTHD, _ = sdpa_attention_forward(module, *spread, mask_TT, **options)
+    n_rows, width, heads, size = found_BTHD.shape
+    flat = found_BTHD.reshape(n_rows * width, heads * size)
+    return embedding(tree.owners_N, flat).view(1, -1, heads, size), None
+
+
+def _spread(states_1HND: Tensor, places_BT: Tensor) -> Tensor:
+    """(1, H, N, D) at nodes to (B, H, T, D) at places.
+
+    By `embedding`, whose backward pass adds up rows in one order and fast; that of an index does neither everywhere.
+    """
+    _, heads, _, size = states_1HND.shape
+    flat_NF = states_1HND[0].transpose(0, 1).reshape(-1, heads * size)
+    return embedding(places_BT, flat_NF).view(*places_BT.shape, heads, size).transpose(1, 2)
+
+
+def _window(places_BT: Tensor, sliding_window: int | None) -> Tensor | None:
+    """Which position sees which (1, 1, T, T), where a row is longer than what a position sees."""
+    width = places_BT.shape[1]
+    if sliding_window is None or width <= sliding_window:
+        return None
+    distance_TT = torch.arange(width, device=places_BT.device)[:, None] - torch.arange(width, device=places_BT.device)
+    return ((distance_TT >= 0) & (distance_TT < sliding_window))[None, None]
+
+
+def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two rows have in common from their start."""
+    for n, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return n
+    return min(len(one), len(other))

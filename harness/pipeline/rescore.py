@@ -1,0 +1,202 @@
+"""Stored completions scored again: other metrics, slices or rules of choice, without a model.
+
+What was generated cannot change: validation chooses again, but only the candidates that were asked the test samples
+can stand on test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import JsonValue, TypeAdapter
+
+from harness import RESULTS_VERSION, __version__
+from harness.core.errors import HarnessError
+from harness.core.protocols import AdapterProof
+from harness.core.records import CheckpointRecord, DataRecord, RunResult, SampleRow
+from harness.core.specs import RunSpec
+from harness.core.types import Candidate, Checkpoint, Sample, Split, checkpoint_name
+from harness.data import Dataset, read
+from harness.pipeline.arms import tuned_arm, untuned_arms
+from harness.pipeline.estimates import Estimating
+from harness.pipeline.evaluate import Evaluator
+from harness.pipeline.generate import Generated, decode
+from harness.pipeline.prepare import Plugins, effect_of, make_metrics
+from harness.pipeline.result import Ground, result_of
+from harness.store import layout
+from harness.store.encoding import canonical, fingerprint, parse
+from harness.store.run import FinishedRun, RunFolder
+from harness.store.view import StoredView
+
+# Sections of the spec that a rescore may change; everything else decided what was generated.
+_MAY_DIFFER = ("metrics", "select", "seed", "n_resamples")
+
+
+class Recorded:
+    """A finished run as a source of completions."""
+
+    def __init__(self, folder: Path) -> None:
+        self._run = FinishedRun(folder)
+        self._view = StoredView(folder)
+        self.folder = folder
+        self.result = self._view.result
+        self.spec = RunSpec.model_validate(self._view.spec)
+
+    @cached_property
+    def data(self) -> DataRecord:
+        """What was read."""
+        return self._view.data
+
+    @property
+    def tested(self) -> frozenset[str]:
+        """Names of the arms that were asked the test samples."""
+        return frozenset(record.arm for record in self.result.evaluations if record.split == "test")
+
+    @cached_property
+    def prompts(self) -> Mapping[str, str]:
+        """Prompt of each test sample, by id, as people read it."""
+        rows = self._run.read(layout.SAMPLES).split(b"\n")
+        samples = (TypeAdapter(SampleRow).validate_json(row) for row in rows if row)
+        return {sample.id: sample.prompt for sample in samples}
+
+    def copied(self) -> dict[str, bytes]:
+        """What was asked and noticed, for the new run's folder."""
+        return {name: self._run.read(name) for name in (layout.DATA, layout.AUDIT)}
+
+    def ground(self, spec: RunSpec, run_id: str, dataset: Dataset, plugins: Plugins) -> Ground:
+        """What the new result rests on."""
+        metrics = make_metrics(spec, dataset, plugins)
+        chosen = self.result.selection.chosen_step
+        return Ground(
+            spec=spec,
+            run_id=run_id,
+            metrics=metrics,
+            smallest_effect=effect_of(spec, metrics[0]),
+            test=dataset.split("test"),
+            audit=self._view.audit,
+            prompt_text=lambda sample: self.prompts[sample.id],
+            trainer_settings=self.result.trainer_settings,
+            trainer_reasons=self.result.trainer_reasons,
+            identity={**self.result.identity, "harness": __version__, "rescored": self.result.run_id},
+            tested=self.tested,
+            tested_step=chosen,
+        )
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints as they were, oldest first; their weights need not be there any more."""
+        return [self._checkpoint(record) for record in self.result.checkpoints]
+
+    def outcomes(self, candidate: str, split: Split, samples: Sequence[Sample]) -> tuple[bytes, bytes]:
+        """The bytes of a candidate's outcomes and of its adapter's proof; E-DRIFT where samples are not the same."""
+        folder = layout.evaluation(candidate, split)
+        content, proof = (self._run.read(f"{folder}/{name}") for name in (layout.OUTCOMES, layout.PROOF))
+        if len(decode(content)) != len(samples):
+            raise _other_data(self.folder, [split])
+        return content, proof
+
+    def mean_prompt_tokens(self, candidate: str, split: Split) -> float:
+        """As it was recorded for the candidate's arm."""
+        arm = candidate.rpartition("-draw")[0] or candidate
+        return self.result.evaluation(arm, split).mean_prompt_tokens
+
+    def _checkpoint(self, record: CheckpointRecord) -> Checkpoint:
+        return Checkpoint(
+            step=record.step,
+            epoch=record.epoch,
+            folder=self.folder / layout.CHECKPOINTS / checkpoint_name(record.step),
+            kind="adapter",
+            sha256=record.sha256,
+            train_loss=record.train_loss,
+            train_accuracy=record.train_accuracy,
+            validation_loss=record.validation_loss,
+            validation_accuracy=record.validation_accuracy,
+        )
+
+
+@dataclass(frozen=True)
+class Rescoring:
+    """A rescore that may begin: the recorded run, what is asked of it now, and the name of the new run."""
+
+    recorded: Recorded
+    spec: RunSpec
+    dataset: Dataset
+    run_id: str
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """`Answering` from a recorded run; the outcomes are copied into the new run's folder, verified."""
+
+    recorded: Recorded
+    folder: RunFolder
+
+    def generate(self, candidate: Candidate, split: Split, samples: Sequence[Sample]) -> Generated:
+        name = layout.evaluation(candidate.name, split)
+        file, proof_file = f"{name}/{layout.OUTCOMES}", f"{name}/{layout.PROOF}"
+        content, proof = self.recorded.outcomes(candidate.name, split, samples)
+        self.folder.finish(f"evaluate {candidate.name} on {split}", {}, {file: content, proof_file: proof})
+        return Generated(
+            file,
+            decode(content),
+            parse(AdapterProof | None, proof, name=proof_file),  # type: ignore[arg-type]
+            self.recorded.mean_prompt_tokens(candidate.name, split),
+        )
+
+
+def prepare_rescore(folder: Path, asked: RunSpec, task_folder: Path, plugins: Plugins) -> Rescoring:
+    """Check that only the scoring differs and that the data is still the data; nothing is written."""
+    recorded = Recorded(folder)
+    spec = _rescored_spec(recorded.spec, asked)
+    dataset = read(spec.task, task_folder, drop_bad=spec.drop_bad)
+    now, then = dataset.record.sha256, recorded.data.sha256
+    if changed := [split for split in then if now.get(split) != then[split]]:
+        raise _other_data(folder, changed)
+    facts: dict[str, JsonValue] = {
+        "results_version": RESULTS_VERSION,
+        "spec": spec.model_dump(mode="json"),
+        "source": recorded.result.run_id,
+        "sources": dict(plugins.sources),
+    }
+    return Rescoring(recorded, spec, dataset, f"{recorded.result.run_id}-rescored-{fingerprint(facts)[:8]}")
+
+
+def rescore(rescoring: Rescoring, plugins: Plugins, folder: RunFolder) -> RunResult:
+    """Score everything again, choose again on validation, compare again, conclude."""
+    recorded, spec, dataset = rescoring.recorded, rescoring.spec, rescoring.dataset
+    ground = recorded.ground(spec, rescoring.run_id, dataset, plugins)
+    folder.finish("data", {}, {layout.SPEC: canonical(spec.model_dump(mode="json")), **recorded.copied()})
+    estimating = Estimating(ground.metrics, spec.task.metrics.slices, spec.seed, spec.n_resamples)
+    evaluator = Evaluator(folder, _Answers(recorded, folder), estimating)
+    validation = dataset.split("validation")
+    untuned = [evaluator.on_validation(arm, validation) for arm in untuned_arms(spec)]
+    tuned = [evaluator.on_validation(tuned_arm(c), validation, base=untuned[0]) for c in recorded.checkpoints()]
+    return result_of(ground, evaluator, untuned, tuned)
+
+
+def _rescored_spec(recorded: RunSpec, asked: RunSpec) -> RunSpec:
+    task = recorded.task.model_copy(update={"metrics": asked.task.metrics})
+    update = {"task": task, "select": asked.select, "seed": asked.seed, "n_resamples": asked.n_resamples}
+    # The seed also drew the splits' shots and the training order, all of which is recorded.
+    spec = recorded.model_copy(update=update)
+    differing = [
+        key for key in ("prompting", "generation", "data") if getattr(spec.task, key) != getattr(asked.task, key)
+    ]
+    differing += [key for key in ("model", "backend") if getattr(spec, key) != getattr(asked, key)]
+    if differing:
+        raise HarnessError(
+            f"a rescore scores what was generated; {', '.join(differing)} would generate something else",
+            fix=f"leave it out (only {', '.join(_MAY_DIFFER)} may differ), or start a new `harness run`",
+            code="E-CONFLICT",
+        )
+    return spec
+
+
+def _other_data(folder: Path, splits: Sequence[str]) -> HarnessError:
+    return HarnessError(
+        f"the task's data is no longer what {folder} was made from: {', '.join(splits)} changed",
+        fix="bring the data back as it was, or start a new `harness run`",
+        code="E-DRIFT",
+    )

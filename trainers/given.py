@@ -1,0 +1,262 @@
+"""Trains nothing: takes an adapter or a tuned model that is there already, to be evaluated like one trained here."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from harness.core.errors import EnvironmentFault, HarnessError
+from harness.core.protocols import CheckpointSink, Progress, Trainer, TrainPlan
+from harness.core.specs import Spec
+from harness.core.types import Checkpoint, TokenRow
+from harness.data.display import quote
+from harness.models.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, BASE_RECORD, FULL_WEIGHTS
+from harness.models.location import model_files
+from harness.models.safety import WEIGHT_INDEX, check_folder, check_links, check_safetensors, read_json
+
+if TYPE_CHECKING:
+    from harness.models.loading import LoadedModel
+
+_MANIFEST = "MANIFEST.json"
+_TRAINER_STATE = "trainer_state.json"
+_TOKENS_PER_BATCH = 4096
+
+
+class GivenSpec(Spec):
+    """Settings of `given`."""
+
+    path: str = Field(description="folder of a peft adapter, of a checkpoint of a run, or of a tuned model")
+    sha256: str | None = Field(None, description="what its files must hash to; left out: whatever they are now")
+
+
+class Origin(BaseModel):
+    """What a checkpoint says of its own training; text from elsewhere, so only sane numbers are believed."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    step: int = Field(1, ge=1, le=999_999)
+    epoch: float = Field(0.0, ge=0)
+    train_loss: float | None = Field(None, ge=0)
+    train_accuracy: float | None = Field(None, ge=0, le=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A folder that was looked through: what it is, the files that are taken, and where it says it comes from."""
+
+    folder: Path
+    kind: Literal["adapter", "full"]
+    files: tuple[Path, ...]
+    weights: Path
+    origin: Origin
+
+
+class GivenTrainer:
+    """`harness.core.protocols.Trainer` of one checkpoint, copied and checked, not trained."""
+
+    spec_type: type[BaseModel] = GivenSpec
+    backends = ("hf",)
+
+    def settle(
+        self, rows: Sequence[TokenRow], spec: BaseModel, model: Mapping[str, JsonValue]
+    ) -> tuple[BaseModel, tuple[str, ...]]:
+        """The hash of the files as they are now, and what is known of the base; E-ADAPTER where they cannot be it."""
+        assert isinstance(spec, GivenSpec)
+        given = look_at(spec)
+        found = _verified(given, spec)
+        what = f"{'an adapter' if given.kind == 'adapter' else 'a tuned model'} as it is in {quote(spec.path)}"
+        return spec.model_copy(update={"sha256": found}), (what, *_base_reasons(given, model))
+
+    def plan(self, rows: Sequence[TokenRow], spec: BaseModel) -> TrainPlan:
+        """No step and no token; one checkpoint."""
+        assert isinstance(spec, GivenSpec)
+        steps = (look_at(spec).origin.step,)
+        return TrainPlan(n_rows=len(rows), n_steps=0, n_tokens=0, n_target_tokens=0, checkpoint_steps=steps)
+
+    def train(
+        self,
+        model: object,
+        train_rows: Sequence[TokenRow],
+        validation_rows: Sequence[TokenRow],
+        spec: BaseModel,
+        sink: CheckpointSink,
+        progress: Progress,
+    ) -> Iterator[Checkpoint]:
+        """The one checkpoint, once it has been put on the model; E-ADAPTER if it does not fit."""
+        from trainers.tuned import loaded_model
+
+        assert isinstance(spec, GivenSpec)
+        saved = tuple(sink.saved())
+        yield from saved
+        if saved:
+            return
+        given = look_at(spec)
+        _verified(given, spec)
+        checkpoint = _measured(loaded_model(model), _checkpoint(given), validation_rows)
+        final = sink.save(checkpoint, partial(_copy, given.files), lambda _: None)
+        if final.sha256 != checkpoint.sha256:
+            raise _unusable(given.folder, "its weights changed while they were copied")
+        progress(1, 1, "")
+        yield final
+
+
+trainer: Trainer = GivenTrainer()
+
+
+def look_at(spec: GivenSpec) -> Given:
+    """What a folder holds, its weights' layout checked and none of them read.
+
+    HarnessError E-ADAPTER where there is no adapter and no model; what `harness.models.safety` finds otherwise.
+    """
+    folder = Path(spec.path).expanduser()
+    if not folder.is_dir():
+        raise _unusable(folder, "there is no such folder")
+    if (folder / ADAPTER_CONFIG).exists() or any(folder.glob("adapter_model.*")):
+        return _adapter(folder)
+    if not (folder / "config.json").is_file():
+        raise _unusable(folder, f"it holds neither {ADAPTER_CONFIG} nor config.json")
+    return _full(folder)
+
+
+def _adapter(folder: Path) -> Given:
+    check_links(folder)
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        pickled = (folder / "adapter_model.bin").exists()
+        raise _unusable(folder, "its weights are pickled, which can run code" if pickled else f"no {ADAPTER_WEIGHTS}")
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise _unusable(folder, f"no {ADAPTER_CONFIG}, so nobody knows its rank and strength")
+    check_safetensors(folder / ADAPTER_WEIGHTS)
+    names = (ADAPTER_WEIGHTS, ADAPTER_CONFIG, BASE_RECORD)
+    files = tuple(folder / name for name in names if (folder / name).is_file())
+    return Given(folder, "adapter", files, files[0], _origin(folder, files[0]))
+
+
+def _full(folder: Path) -> Given:
+    check_folder(folder)
+    weights = folder / FULL_WEIGHTS
+    if not weights.is_file() or (folder / WEIGHT_INDEX).is_file():
+        raise _unusable(folder, f"its weights are not in one file, {FULL_WEIGHTS}")
+    others = (
+        f for f in model_files(folder) if f.suffix != ".safetensors" and f.name not in (_MANIFEST, _TRAINER_STATE)
+    )
+    return Given(folder, "full", (weights, *sorted(others)), weights, _origin(folder, weights))
+
+
+def _origin(folder: Path, weights: Path) -> Origin:
+    """From a run's manifest if it is of these weights, or from what transformers' trainer leaves; else nothing."""
+    try:
+        if (folder / _MANIFEST).is_file():
+            manifest = read_json(folder / _MANIFEST)
+            found = manifest.get("checkpoint") if isinstance(manifest, dict) else None
+            if isinstance(found, dict) and found.get("sha256") == _sha256(weights):
+                return Origin.model_validate(found)
+        elif (folder / _TRAINER_STATE).is_file():
+            state = read_json(folder / _TRAINER_STATE)
+            if isinstance(state, dict):
+                return Origin.model_validate({"step": state.get("global_step"), "epoch": state.get("epoch") or 0.0})
+    except (HarnessError, ValidationError):
+        # It describes the weights and does not change them: an unreadable description is none.
+        pass
+    return Origin()
+
+
+def _verified(given: Given, spec: GivenSpec) -> str:
+    """One hash over all files that are taken; E-ADAPTER if it is not the one asked for."""
+    digest = hashlib.sha256()
+    for file in given.files:
+        digest.update(f"{file.name}\0{_sha256(file)}\n".encode())
+    found = digest.hexdigest()
+    if spec.sha256 not in (None, found):
+        raise _unusable(given.folder, f"its files hash to {found[:12]}..., not to {quote(str(spec.sha256), 15)}")
+    return found
+
+
+def _base_reasons(given: Given, model: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    """What is known of the base it was trained on; E-ADAPTER if that is another than `model`."""
+    if given.kind == "full":
+        return ("nothing says which model it was tuned from; it must have the same layers as this one",)
+    config = read_json(given.folder / ADAPTER_CONFIG)
+    named = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    if not (given.folder / BASE_RECORD).is_file():
+        said = f"the adapter names {quote(str(named))} as its base" if named else "the adapter names no base"
+        return (f"{said}; that it is this model's cannot be proven, only that it fits its layers",)
+    record = read_json(given.folder / BASE_RECORD)
+    if not isinstance(record, dict) or any(model.get(key) != value for key, value in record.items()):
+        raise _unusable(given.folder, f"it was trained on another base model, {quote(str(named))}")
+    return ("it was trained on this very base model",)
+
+
+def _checkpoint(given: Given) -> Checkpoint:
+    origin = given.origin
+    return Checkpoint(
+        step=origin.step,
+        epoch=origin.epoch,
+        folder=given.folder,
+        kind=given.kind,
+        sha256=_sha256(given.weights),
+        train_loss=origin.train_loss,
+        train_accuracy=origin.train_accuracy,
+        validation_loss=None,
+        validation_accuracy=None,
+    )
+
+
+def _measured(loaded: LoadedModel, checkpoint: Checkpoint, rows: Sequence[TokenRow]) -> Checkpoint:
+    """The checkpoint put on the model, which checks it, with its figures on the validation rows."""
+    import torch
+
+    from trainers.loop import accumulate
+
+    try:
+        loaded.switch.activate(checkpoint)
+        with torch.no_grad():
+            figures = accumulate(
+                loaded.model,
+                rows,
+                _TOKENS_PER_BATCH,
+                device=loaded.device,
+                precision=nullcontext(),
+                as_tree=False,
+                backward=None,
+            )
+    except EnvironmentFault as err:
+        if err.code != "E-ADAPTER":
+            raise
+        raise EnvironmentFault(
+            f"{quote(str(checkpoint.folder), 200)} does not fit this model: {err.what}",
+            fix="model= the base it was trained on, or another trainer.path",
+            code="E-ADAPTER",
+            resumable=False,
+        ) from err
+    finally:
+        loaded.switch.activate(None)
+    if not figures.n_targets or not math.isfinite(figures.mean_loss):
+        return checkpoint
+    return replace(checkpoint, validation_loss=figures.mean_loss, validation_accuracy=figures.accuracy)
+
+
+def _copy(files: Sequence[Path], target: Path) -> None:
+    for file in files:
+        shutil.copyfile(file, target / file.name)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _unusable(folder: Path, why: str) -> HarnessError:
+    return HarnessError(
+        f"{quote(str(folder), 200)} cannot be evaluated: {why}",
+        fix="trainer.path= a folder that save_pretrained of peft or transformers wrote, or a run's checkpoints/step-...",
+        code="E-ADAPTER",
+    )

@@ -49,10 +49,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a model was given in one step: tokens of rows, places computed with padding, and the rows' own tokens.
-
-    rows: sorted, where the contestant keeps rows apart; empty where it joins them.
-    """
+    """What a model was given in one step: tokens of rows, places computed with padding, and the rows, sorted."""
 
     n_tokens: int
     n_places: int
@@ -77,9 +74,9 @@ class Outcome:
         return sum(seen.n_tokens for seen in self.seen[1:])
 
     @property
-    def padding(self) -> float:
-        """Share of the places computed that held no token; below 0 where tokens were computed once for several rows."""
-        return 1 - self.n_tokens / sum(seen.n_places for seen in self.seen[1:])
+    def places_per_token(self) -> float:
+        """Places computed for a token: above 1 by padding, below 1 where tokens of several rows are computed once."""
+        return sum(seen.n_places for seen in self.seen[1:]) / self.n_tokens
 
     @property
     def wall_s(self) -> float:
@@ -111,7 +108,7 @@ def contestants(*, with_trl: bool) -> Mapping[str, Contestant]:
         "SFTTrainer": partial(sft, options={}),
         "SFTTrainer, no checkpointing": partial(sft, options=quick),
         "SFTTrainer, no checkpointing, group_by_length": partial(sft, options=quick, sampling="group_by_length"),
-        "SFTTrainer, no checkpointing, padding_free": partial(sft, options={**quick, "padding_free": True}),
+        "SFTTrainer, no checkpointing, padding_free": partial(sft, options={**quick, "padding_free": True, "max_length": None}),
         "SFTTrainer, no checkpointing, packing": partial(sft, options={**quick, "packing": True}),
     }
 
@@ -279,11 +276,14 @@ def _peft_model(material: Material) -> PeftModel:
 
 
 def _seen_in(inputs: Mapping[str, Tensor]) -> Seen:
+    """The rows in a batch: by the mask where they are padded, by positions that begin again where they are joined."""
     ids_BT, mask_BT = inputs["input_ids"], inputs.get("attention_mask")
-    if mask_BT is None or mask_BT.ndim != 2:
-        return Seen(ids_BT.numel(), ids_BT.numel())
-    rows = (tuple(ids[mask.bool()].tolist()) for ids, mask in zip(ids_BT, mask_BT, strict=True))
-    return Seen(int(mask_BT.sum()), ids_BT.numel(), tuple(sorted(rows)))
+    if mask_BT is not None:
+        rows = [tuple(ids[mask.bool()].tolist()) for ids, mask in zip(ids_BT, mask_BT, strict=True)]
+    else:
+        starts = (inputs["position_ids"][0] == 0).nonzero()[1:, 0].tolist()
+        rows = [tuple(part.tolist()) for part in ids_BT[0].tensor_split(starts)]
+    return Seen(sum(len(row) for row in rows), ids_BT.numel(), tuple(sorted(rows)))
 
 
 def _seen_by_harness(rows: Sequence[TokenRow]) -> Seen:

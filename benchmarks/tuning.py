@@ -44,7 +44,7 @@ class Line:
     tokens_per_cpu_s: float
     ratio: float
     ratio_cpu: float
-    padding: float
+    places_per_token: float
     loss: float
     same_steps: bool
     n_repeats: int
@@ -65,7 +65,7 @@ def main(words: Sequence[str] | None = None) -> None:
         lines = [line(name, outcomes, losses[name]) for name in runners]
         seeds = [loss_of_seed(material, seed, Path(scratch)) for seed in range(asked.seeds)]
     print(table(lines))
-    print(f"losses of the harness with {len(seeds)} seeds: {min(seeds):.4f} to {max(seeds):.4f}")
+    print(f"losses of the harness by seed: {', '.join(f'{loss:.4f}' for loss in seeds)}")
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(json.dumps(document(asked, material, lines, seeds), indent=2) + "\n", encoding="utf-8")
     print(f"written: {asked.out}")
@@ -106,7 +106,8 @@ def repeat(
             outcomes[name].append(outcome)
             if name not in losses:
                 losses[name] = validation_loss(material, outcome.adapter)
-            print(f"{i + 1}/{repeats} {name}: {outcome.n_tokens / outcome.wall_s:.0f} tokens/s", file=sys.stderr)
+            rates = [f"{_rate(outcome, clock):.0f}" for clock in ("wall_s", "cpu_s")]
+            print(f"{i + 1}/{repeats} {name}: {rates[0]} tokens/s, {rates[1]} a CPU second", file=sys.stderr)
     return outcomes, losses
 
 
@@ -126,7 +127,7 @@ def line(name: str, outcomes: Mapping[str, Sequence[Outcome]], loss: float) -> L
         tokens_per_cpu_s=statistics.median(o.n_tokens / o.cpu_s for o in own),
         ratio=statistics.median(_rate(a, "wall_s") / _rate(b, "wall_s") for a, b in zip(ours, own, strict=True)),
         ratio_cpu=statistics.median(_rate(a, "cpu_s") / _rate(b, "cpu_s") for a, b in zip(ours, own, strict=True)),
-        padding=own[0].padding,
+        places_per_token=own[0].places_per_token,
         loss=loss,
         same_steps=same_steps(ours[0], own[0]),
         n_repeats=len(own),
@@ -146,10 +147,10 @@ def table(lines: Sequence[Line]) -> str:
     """The lines as Markdown."""
     rows = [
         f"| {x.name} | {x.tokens_per_s:.0f} | {x.tokens_per_cpu_s:.0f} | {x.ratio:.2f} | {x.ratio_cpu:.2f} "
-        f"| {x.padding:.0%} | {x.loss:.4f} | {'yes' if x.same_steps else 'no'} |"
+        f"| {x.places_per_token:.2f} | {x.loss:.4f} | {'yes' if x.same_steps else 'no'} |"
         for x in lines
     ]
-    head = "| | tokens/s | tokens/CPU s | harness is faster by | by CPU time | padding | validation loss | same steps |"
+    head = "| | tokens/s | tokens/CPU s | harness is faster by | by CPU time | places a token | validation loss | same steps |"
     return "\n".join([head, "|---|--:|--:|--:|--:|--:|--:|---|", *rows])
 
 

@@ -1,4 +1,4 @@
-"""Where task folders are: a path, then ./tasks, then the tasks that came with the installation."""
+"""Where task folders are: a path, then ./tasks, then the tasks that came with the harness or another distribution."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from harness.core.errors import HarnessError
 
 TASK_FILE = "task.toml"
 
+# The tasks of the project one stands in come before any that are installed.
+_HERE = Path("tasks")
+
 
 @dataclass(frozen=True, slots=True)
 class ListedTask:
@@ -26,9 +29,17 @@ class ListedTask:
 def find_task(name: str) -> Path:
     """The folder of a task named by path or by name; HarnessError with the nearest names where there is none."""
     path = Path(name).expanduser()
-    for folder in (path, path.parent if path.name == TASK_FILE else path, *(root / name for root in _roots())):
+    for folder in (path, path.parent if path.name == TASK_FILE else path, _HERE / name):
         if (folder / TASK_FILE).is_file():
             return folder
+    offers: dict[str, Path] = {}
+    for root, origin in _installed_roots():
+        if (root / name / TASK_FILE).is_file():
+            offers.setdefault(origin, root / name)
+    if len(offers) > 1:
+        raise _clash(name, offers)
+    if offers:
+        return next(iter(offers.values()))
     if path.is_dir():
         raise HarnessError(
             f"the folder {name!r} has no {TASK_FILE}",
@@ -41,7 +52,7 @@ def find_task(name: str) -> Path:
 def listed_tasks() -> tuple[ListedTask, ...]:
     """Every task that can be named without a path."""
     found: dict[str, ListedTask] = {}
-    for root in _roots():
+    for root in (_HERE, *(root for root, _ in _installed_roots())):
         for file in sorted(root.glob(f"*/{TASK_FILE}")):
             found.setdefault(file.parent.name, ListedTask(file.parent.name, _summary(file), str(file.parent)))
     return tuple(found[name] for name in sorted(found))
@@ -55,10 +66,21 @@ def read_toml(file: Path) -> Mapping[str, object]:
         raise HarnessError(f"{file} is not valid TOML: {err}", fix="mend that line", code="E-TOML") from err
 
 
-def _roots() -> tuple[Path, ...]:
+def _installed_roots() -> tuple[tuple[Path, str], ...]:
+    """Folders of task folders with the distribution they came with; the harness's own first."""
     checkout = Path(__file__).resolve().parents[1] / "tasks"
     installed = Path(sysconfig.get_path("data")) / "share" / "sft-harness" / "tasks"
-    return tuple(root for root in (Path("tasks"), checkout, installed) if root.is_dir())
+    own = tuple((root, "sft-harness") for root in (checkout, installed) if root.is_dir())
+    return (*own, *registry.task_roots())
+
+
+def _clash(name: str, offers: Mapping[str, Path]) -> HarnessError:
+    return HarnessError(
+        f"the task {name!r} is offered by {len(offers)} distributions, and nothing says which is meant",
+        details=[f"{origin}: {folder}" for origin, folder in offers.items()],
+        fix=f"name its folder: task={next(iter(offers.values()))}",
+        code="E-CLASH",
+    )
 
 
 def _summary(file: Path) -> str:

@@ -6,13 +6,13 @@ import hashlib
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.protocols import CheckpointSink, Progress, Trainer, TrainPlan
@@ -37,6 +37,15 @@ class GivenSpec(Spec):
     path: str = Field(description="folder of a peft adapter, of a checkpoint of a run, or of a tuned model")
     sha256: str | None = Field(None, description="what its files must hash to; left out: whatever they are now")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_of_these_bytes(cls, typed: object) -> object:
+        """Fill the hash in at once, so that the same path with other files in it is another run."""
+        if isinstance(typed, dict) and typed.get("sha256") is None and isinstance(typed.get("path"), str):
+            with suppress(HarnessError):  # `settle` says what is wrong with the folder
+                return {**typed, "sha256": _digest(_looked_through(typed["path"]).files)}
+        return typed
+
 
 class Origin(BaseModel):
     """What a checkpoint says of its own training; text from elsewhere, so only sane numbers are believed."""
@@ -51,13 +60,17 @@ class Origin(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A folder that was looked through: what it is, the files that are taken, and where it says it comes from."""
+    """A folder that was looked through: what it is, the files that are taken, and where it says it comes from.
+
+    is_of_a_run: whether a run's manifest vouches for every one of the files.
+    """
 
     folder: Path
     kind: Literal["adapter", "full"]
     files: tuple[Path, ...]
     weights: Path
     origin: Origin
+    is_of_a_run: bool
 
 
 class GivenTrainer:
@@ -100,11 +113,10 @@ class GivenTrainer:
         if saved:
             return
         given = look_at(spec)
-        _verified(given, spec)
+        before = _verified(given, spec)
         checkpoint = _measured(loaded_model(model), _checkpoint(given), validation_rows)
-        final = sink.save(checkpoint, partial(_copy, given.files), lambda _: None)
-        if final.sha256 != checkpoint.sha256:
-            raise _unusable(given.folder, "its weights changed while they were copied")
+        final = sink.save(checkpoint, partial(_copy, given), lambda _: None)
+        _verified(given, spec.model_copy(update={"sha256": before}))
         progress(1, 1, "")
         yield final
 
@@ -117,7 +129,11 @@ def look_at(spec: GivenSpec) -> Given:
 
     HarnessError E-ADAPTER where there is no adapter and no model; what `harness.models.safety` finds otherwise.
     """
-    folder = Path(spec.path).expanduser()
+    return _looked_through(spec.path)
+
+
+def _looked_through(path: str) -> Given:
+    folder = Path(path).expanduser()
     if not folder.is_dir():
         raise _unusable(folder, "there is no such folder")
     if (folder / ADAPTER_CONFIG).exists() or any(folder.glob("adapter_model.*")):
@@ -137,7 +153,7 @@ def _adapter(folder: Path) -> Given:
     check_safetensors(folder / ADAPTER_WEIGHTS)
     names = (ADAPTER_WEIGHTS, ADAPTER_CONFIG, BASE_RECORD)
     files = tuple(folder / name for name in names if (folder / name).is_file())
-    return Given(folder, "adapter", files, files[0], _origin(folder, files[0]))
+    return _given(folder, "adapter", files)
 
 
 def _full(folder: Path) -> Given:
@@ -148,36 +164,59 @@ def _full(folder: Path) -> Given:
     others = (
         f for f in model_files(folder) if f.suffix != ".safetensors" and f.name not in (_MANIFEST, _TRAINER_STATE)
     )
-    return Given(folder, "full", (weights, *sorted(others)), weights, _origin(folder, weights))
+    return _given(folder, "full", (weights, *sorted(others)))
 
 
-def _origin(folder: Path, weights: Path) -> Origin:
-    """From a run's manifest if it is of these weights, or from what transformers' trainer leaves; else nothing."""
+def _given(folder: Path, kind: Literal["adapter", "full"], files: tuple[Path, ...]) -> Given:
+    recorded = _run_record(folder, files)
+    origin = recorded or _trainer_state(folder) or Origin()
+    return Given(folder, kind, files, files[0], origin, is_of_a_run=recorded is not None)
+
+
+def _run_record(folder: Path, files: Sequence[Path]) -> Origin | None:
+    """From a run's manifest, if these are the very files that it is of."""
+    manifest = _described(folder / _MANIFEST)
+    hashes, figures = manifest.get("files"), manifest.get("checkpoint")
+    if not isinstance(hashes, dict) or any(hashes.get(file.name) != _sha256(file) for file in files):
+        return None
+    return _parsed(figures)
+
+
+def _trainer_state(folder: Path) -> Origin | None:
+    """From what transformers' trainer leaves beside its checkpoints."""
+    state = _described(folder / _TRAINER_STATE)
+    return _parsed({"step": state.get("global_step"), "epoch": state.get("epoch") or 0.0})
+
+
+def _described(file: Path) -> Mapping[str, JsonValue]:
+    """An object of JSON; empty if there is none: it describes the weights and does not change them."""
     try:
-        if (folder / _MANIFEST).is_file():
-            manifest = read_json(folder / _MANIFEST)
-            found = manifest.get("checkpoint") if isinstance(manifest, dict) else None
-            if isinstance(found, dict) and found.get("sha256") == _sha256(weights):
-                return Origin.model_validate(found)
-        elif (folder / _TRAINER_STATE).is_file():
-            state = read_json(folder / _TRAINER_STATE)
-            if isinstance(state, dict):
-                return Origin.model_validate({"step": state.get("global_step"), "epoch": state.get("epoch") or 0.0})
-    except (HarnessError, ValidationError):
-        # It describes the weights and does not change them: an unreadable description is none.
-        pass
-    return Origin()
+        found = read_json(file) if file.is_file() else None
+    except HarnessError:
+        found = None
+    return found if isinstance(found, dict) else {}
+
+
+def _parsed(figures: object) -> Origin | None:
+    try:
+        return Origin.model_validate(figures)
+    except ValidationError:
+        return None
 
 
 def _verified(given: Given, spec: GivenSpec) -> str:
     """One hash over all files that are taken; E-ADAPTER if it is not the one asked for."""
-    digest = hashlib.sha256()
-    for file in given.files:
-        digest.update(f"{file.name}\0{_sha256(file)}\n".encode())
-    found = digest.hexdigest()
+    found = _digest(given.files)
     if spec.sha256 not in (None, found):
         raise _unusable(given.folder, f"its files hash to {found[:12]}..., not to {quote(str(spec.sha256), 15)}")
     return found
+
+
+def _digest(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name}\0{_sha256(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def _base_reasons(given: Given, model: Mapping[str, JsonValue]) -> tuple[str, ...]:
@@ -244,9 +283,24 @@ def _measured(loaded: LoadedModel, checkpoint: Checkpoint, rows: Sequence[TokenR
     return replace(checkpoint, validation_loss=figures.mean_loss, validation_accuracy=figures.accuracy)
 
 
-def _copy(files: Sequence[Path], target: Path) -> None:
-    for file in files:
+def _copy(given: Given, target: Path) -> None:
+    for file in given.files:
         shutil.copyfile(file, target / file.name)
+    if given.kind == "adapter" and not given.is_of_a_run:
+        _sign(target)
+
+
+def _sign(folder: Path) -> None:
+    """Write the configuration's hash into the weights' header.
+
+    A checkpoint goes by the hash of its weights' file, here and in the cache of completions; the same matrices with
+    another alpha are another checkpoint.
+    """
+    from safetensors.torch import load_file, save_file
+
+    weights = folder / ADAPTER_WEIGHTS
+    # One key only: safetensors writes several in no fixed order.
+    save_file(load_file(weights), weights, metadata={"config": _sha256(folder / ADAPTER_CONFIG)})
 
 
 def _sha256(file: Path) -> str:
@@ -257,6 +311,6 @@ def _sha256(file: Path) -> str:
 def _unusable(folder: Path, why: str) -> HarnessError:
     return HarnessError(
         f"{quote(str(folder), 200)} cannot be evaluated: {why}",
-        fix="trainer.path= a folder that save_pretrained of peft or transformers wrote, or a run's checkpoints/step-...",
+        fix="trainer.path= a folder as peft's or transformers' save_pretrained writes it, or a run's checkpoint",
         code="E-ADAPTER",
     )

@@ -127,7 +127,7 @@ def _size(case: _Case) -> Iterator[Line]:
         yield Line(
             "size",
             "a model of well under 0.5B parameters, shorter prompts, or another device",
-            f"LoRA of the smallest class ({smallest.size}) takes {smallest.lora_least:.1f} GB or more; usable: {usable}",
+            f"LoRA of the smallest ({smallest.size}) needs {smallest.lora_least:.1f} GB or more; usable: {usable}",
         )
         return
     largest = case.fits[-1]

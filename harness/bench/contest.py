@@ -165,14 +165,15 @@ def _resampled(field: _Field, resampling: Resampling) -> _Outcome:
 
 
 def _record(contenders: Sequence[Contender], outcome: _Outcome, looks: tuple[str, ...]) -> Contest:
-    first = contenders[0].finished
+    first, ranks_RC = contenders[0].finished, outcome.ranks.ranks_RC
+    shares = [None] * len(contenders) if ranks_RC is None else first_shares(ranks_RC).tolist()
     return Contest(
         task=first.result.task,
         metric=first.result.primary,
         higher_is_better=_higher(contenders),
         n=outcome.n,
         n_clusters=outcome.n_clusters,
-        entries=tuple(_entry(each, place, outcome) for place, each in enumerate(contenders)),
+        entries=tuple(_entry(each, place, outcome, shares[place]) for place, each in enumerate(contenders)),
         lead=outcome.lead,
         test_sha256=first.test_sha256,
         looks=looks,
@@ -180,7 +181,7 @@ def _record(contenders: Sequence[Contender], outcome: _Outcome, looks: tuple[str
     )
 
 
-def _entry(contender: Contender, place: int, outcome: _Outcome) -> Entry:
+def _entry(contender: Contender, place: int, outcome: _Outcome, first: float | None) -> Entry:
     ranks_RC = outcome.ranks.ranks_RC
     low, high = (None, None) if ranks_RC is None else percentile_interval(ranks_RC[:, place]) or (None, None)
     return Entry(
@@ -192,7 +193,7 @@ def _entry(contender: Contender, place: int, outcome: _Outcome) -> Entry:
         rank=float(outcome.ranks.ranks_C[place]),
         rank_low=low,
         rank_high=high,
-        first=None if ranks_RC is None else float(first_shares(ranks_RC)[place]),
+        first=first,
     )
 
 

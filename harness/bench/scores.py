@@ -23,7 +23,7 @@ from harness.store.run import FinishedRun
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run, open for reading. arms: of the samples read so far, see `arm_scores`."""
+    """A finished run, open for reading. scored: for each test sample, in order, the arms with a score on it."""
 
     run: FinishedRun
     result: RunResult
@@ -53,12 +53,12 @@ class Measure:
     samples: dict[str, Sample]
 
 
-def open_run(planned_folder: FinishedRun) -> Finished:
+def open_run(run: FinishedRun) -> Finished:
     """The run's result and, for each test sample, its id and the arms that have a score on it."""
-    result = planned_folder.load(RunResult, layout.RESULT)
-    rows = [json.loads(line) for line in planned_folder.read(layout.SAMPLES).split(b"\n") if line]
+    result = run.load(RunResult, layout.RESULT)
+    rows = [json.loads(line) for line in run.read(layout.SAMPLES).split(b"\n") if line]
     scored = (frozenset(arm for arm, by_metric in row["scores"].items() if _any(by_metric)) for row in rows)
-    return Finished(planned_folder, result, tuple(row["id"] for row in rows), tuple(scored))
+    return Finished(run, result, tuple(row["id"] for row in rows), tuple(scored))
 
 
 def arm_scores(finished: Finished, arm: str) -> ArmScores:

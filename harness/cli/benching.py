@@ -15,7 +15,7 @@ from harness.cli import execution
 from harness.cli.bench_table import show_bench, show_grid
 from harness.cli.running import AllowFailures, AsJson
 from harness.cli.terminal import echo, echo_json
-from harness.core.errors import EnvironmentFault, HarnessError
+from harness.core.errors import BackendUnreachable, EnvironmentFault, HarnessError
 
 if TYPE_CHECKING:
     from harness.bench.grid import Grid, Planned
@@ -48,7 +48,8 @@ def bench(
         _show_plan(grid, as_json=as_json)
         return
     options = ["--drop-bad"] * drop_bad + ["--allow-failures"] * allow_failures + ["--json"] * as_json
-    ended = _run_all(grid, shlex.join(["harness", "bench", *words, *options]), allow_failures=allow_failures)
+    command = shlex.join(["harness", "bench", *words, *options])
+    ended = _run_all(grid, command, allow_failures=allow_failures)
     result = assemble(grid, ended)
     folder = bench_folder(grid)
     _write(result, folder)
@@ -57,6 +58,8 @@ def bench(
     else:
         show_bench(result, folder)
     execution.exit_code = max(cell.exit_code for cell in result.cells)
+    if execution.exit_code in (EnvironmentFault.exit_code, BackendUnreachable.exit_code):
+        echo(f"resume with: {command}", error=True)
 
 
 def _run_id(settings: Settings) -> str:

@@ -41,6 +41,7 @@ def task(
     from harness.scaffold.folder import NewTask, require_free, write_task
 
     _require_name(name)
+    _require_metric(metric)
     require_free(parent / name)
     given = {
         "source": data, "train": train, "validation": validation, "test": test,
@@ -73,6 +74,14 @@ def _show(wanted: object, files: tuple[Path, ...], notes: tuple[str, ...]) -> No
     echo(f"wrote {', '.join(str(file) for file in files)}")
     named = wanted.name if wanted.parent == Path("tasks") else str(wanted.folder)
     echo(f"Next command: harness check task={shlex.quote(named)}")
+
+
+def _require_metric(metric: str | None) -> None:
+    """Names with a colon come from elsewhere (hf:..., file.py:...), and are found when the task is used."""
+    from harness import registry
+
+    if metric is not None and ":" not in metric and metric not in registry.names("metrics"):
+        raise registry.unknown("metrics", metric, registry.names("metrics"))
 
 
 def _require_name(name: str) -> None:

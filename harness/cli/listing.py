@@ -13,7 +13,9 @@ from harness.catalogue import listed_tasks
 from harness.core.errors import HarnessError
 from harness.core.protocols import Reporter
 
-Things = Literal["tasks", "presets", "metrics", "models", "trainers", "backends", "judges", "reporters", "runs"]
+Things = Literal[
+    "tasks", "presets", "metrics", "models", "trainers", "backends", "judges", "reporters", "leaderboards", "runs"
+]
 THINGS: tuple[str, ...] = get_args(Things)
 BROKEN = "broken: "
 
@@ -56,6 +58,7 @@ def checked(things: Things, rows: Sequence[Row]) -> list[Row]:
         "backends": lambda row: _try_import("backends", row.name),
         "trainers": lambda row: _try_import("trainers", row.name),
         "judges": lambda row: _try_import("judges", row.name),
+        "leaderboards": lambda row: _try_import("leaderboards", row.name),
         "tasks": lambda row: _try_task(row.origin),
     }
     if things not in tries:
@@ -88,9 +91,9 @@ def _try_metric(name: str) -> str:
     from harness.testing.metrics import Maker, check_on_any_samples
 
     tried = check_on_any_samples(cast(Maker, registry.load("metrics", name)), name=name)
-    return (
-        f"keeps its promises, tried on {tried}" if tried else "imports; needs settings or data of its own to be tried"
-    )
+    if not tried:
+        return "imports; needs settings or data of its own to be tried"
+    return f"keeps its promises, tried on {tried}"
 
 
 def _try_reporter(name: str) -> str:

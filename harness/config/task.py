@@ -87,7 +87,8 @@ def _from_rows(rest: Mapping[str, str], typed_preset: str | None) -> AskedTask:
     document = proposal.document()
     document["name"] = _name(document)
     typed = {key: text for key, text in rest.items() if key not in _FILES}
-    origins = {f"task.{choice.key}": f"proposed: {choice.reason}" for choice in proposal.choices}
+    proposed = {key: choice.reason for choice in proposal.choices for key in leaves({choice.key: choice.value})}
+    origins = {f"task.{key}": f"proposed: {reason}" for key, reason in proposed.items()}
     kept = [key for key in _FILES if key in rest and rest[key] == proposal.get(key)]
     origins |= {f"task.{key}": f"typed: {key}={rest[key]}" for key in kept}
     return AskedTask(
@@ -124,7 +125,10 @@ def _name(document: Nested) -> str:
     """A task's name from its file's: letters, digits and . _ - of the stem; of a Hub data set, the part behind /."""
     data = cast(Mapping[str, JsonValue], document["data"])
     path = str(data.get("source") or data.get("train"))
-    stem = re.split("[@#]", path)[0].rpartition("/")[2] if path.startswith("hf:") else PurePath(path).stem
+    pure = PurePath(path)
+    stem = re.split("[@#]", path)[0].rpartition("/")[2] if path.startswith("hf:") else pure.stem
+    # A file of a split is called after its folder, where one was typed.
+    stem = pure.parent.name or stem if stem == "train" else stem
     kept = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("._-")
     return kept[:80] or "rows"
 

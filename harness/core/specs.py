@@ -38,24 +38,29 @@ class DataSpec(Spec):
     (without one, the validation share of `split` is cut from train).
     """
 
-    source: str | None = Field(None, description="one file with all rows, cut by [data.split]")
+    source: str | None = Field(
+        None, description="one file with all rows, or hf:owner/name/config@revision#split; cut by [data.split]"
+    )
     train: str | None = None
     validation: str | None = None
     test: str | None = None
-    prompt: str | None = Field(None, description="template of the user's turn, with {field} holes")
+    prompt: str | None = Field(None, description="template of the user's turn, with {field} or {first|second} holes")
     reference: str | None = Field(None, description="template of the right answer; a hole that is a list gives several")
     messages: str | None = Field(None, description="field with OpenAI messages, if not 'messages'")
     system: str | None = Field(None, description="template of the row's own system instruction")
-    id: str = Field("id", description="field with the row's id; made from file and line where absent")
+    id: str = Field("id", description="field with the row's id; made from split and number where absent")
     group: str | None = Field(None, description="field: rows of one value stay in one split and one cluster")
     labels: tuple[str, ...] | None = Field(None, description="the complete set of allowed references")
     format: Literal["auto", "messages", "gemini", "prompt-completion", "alpaca", "sharegpt", "columns"] = Field(
         "auto", description="how rows are written; auto: told from their fields"
     )
     where: dict[str, JsonValue] = Field(
-        default_factory=dict, description='keep only rows whose fields match: language = "en", quality = ">=4"'
+        default_factory=dict,
+        description='keep only rows whose fields match: language = "en", quality = ">=4", source = ["a", "b"]',
     )
-    train_where: dict[str, JsonValue] = Field(default_factory=dict, description="the same, for training rows only")
+    train_where: dict[str, JsonValue] = Field(
+        default_factory=dict, description="the same, for training rows only, after the cut"
+    )
     split: SplitSpec = SplitSpec()
     train_on: Literal["last", "all"] = Field("last", description="which assistant turns carry loss")
     allow_empty: bool = Field(False, description="accept empty references")

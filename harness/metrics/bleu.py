@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sacrebleu.metrics import BLEU
 
 ORDER = 4
+N_STATISTICS = 2 + 2 * ORDER
 _CHARACTERS = "13a+characters"
 _BY_SCRIPT: dict[Script, str] = {"latin": "13a", "chinese": "zh", "other": "intl", "unspaced": _CHARACTERS}
 _FLOOR = 0.1  # sacrebleu's default of smooth_method="floor"
@@ -62,15 +63,16 @@ class Bleu:
         if len(samples) != len(completions):
             raise ValueError(f"{len(completions)} completions for {len(samples)} samples")
         choices = [_choice(self.tokenize, sample) for sample in samples]
-        statistics = np.zeros((len(samples), 2 + 2 * ORDER))
+        statistics = np.zeros((len(samples), N_STATISTICS))
         for choice in set(choices):
             rows = [i for i, other in enumerate(choices) if other == choice]
             group = [samples[i] for i in rows], [completions[i] for i in rows]
-            samples_, completions_ = with_spaces(*group) if choice == _CHARACTERS else group
-            statistics[rows] = segment_statistics(
-                self.scorers[choice], samples_, completions_, n_statistics=2 + 2 * ORDER
-            )
+            statistics[rows] = self._measure_group(choice, *group)
         return statistics
+
+    def _measure_group(self, choice: str, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
+        texts = with_spaces(samples, completions) if choice == _CHARACTERS else (samples, completions)
+        return segment_statistics(self.scorers[choice], *texts, n_statistics=N_STATISTICS)
 
     def value(self, totals: FloatArray) -> FloatArray:
         """Brevity penalty times the geometric mean of the smoothed n-gram precisions."""
@@ -90,7 +92,8 @@ def create(context: MetricContext) -> Metric:
     choices = {_choice(options.tokenize, sample) for sample in context.samples} or {_BY_SCRIPT["latin"]}
     # force: sacrebleu warns of text that looks tokenized; data that is so by design would drown the log.
     settings = {"lowercase": options.lowercase, "smooth_method": options.smooth, "force": True}
-    scorers = {choice: BLEU(tokenize=choice.partition("+")[0], **settings) for choice in choices}
+    ways = _BY_SCRIPT.values() if options.tokenize == "auto" else [options.tokenize]
+    scorers = {way: BLEU(tokenize=way.partition("+")[0], **settings) for way in ways}
     signature = (
         f"bleu|nrefs:{reference_counts(context.samples)}|case:{'lc' if options.lowercase else 'mixed'}|eff:no"
         f"|tok:{spelled(choices)}|smooth:{_smooth_signature(options.smooth)}"

@@ -87,4 +87,4 @@ def create(context: MetricContext) -> Metric:
 def _caveats(context: MetricContext, options: Options) -> tuple[str, ...]:
     if not options.word_order or not {"chinese", "unspaced"} & scripts_of(context.samples):
         return ()
-    return (f"{context.name} counts words between spaces, and some references have none: leave word_order at 0",)
+    return ("counts words between spaces, and some references have none: leave word_order at 0",)

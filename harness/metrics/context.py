@@ -42,7 +42,7 @@ def parse_options(context: MetricContext, kind: type[Options]) -> Options:
         return kind.model_validate(dict(context.options))
     except ValidationError as err:
         details = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in err.errors()]
-        known = ", ".join(kind.model_fields) or "none"
+        known = ", ".join(field.alias or name for name, field in kind.model_fields.items()) or "none"
         raise HarnessError(
             f"the options of metric {context.name!r} are wrong",
             fix=f"correct [metrics.options.{toml_key(context.name)}]; it knows: {known}",

@@ -21,7 +21,7 @@ class MeanMetric:
     """The mean of `score(completion, references)` over samples; a row of statistics is (score, 1).
 
     `harness.stats` recognises this layout and uses exact intervals and tests where scores are 0 or 1.
-    caveats: sentences for people on what the metric cannot do for this task's texts; every metric may have them.
+    caveats: what the metric cannot do for this task's texts, said to people after its name; every metric may have them.
     """
 
     name: str

@@ -28,7 +28,7 @@ from harness.data.display import escape, quote
 from harness.metrics.context import VERSION, MetricContext, option_error, parse_options, toml_key
 from harness.metrics.labels import label_of
 from harness.metrics.mean import ratio
-from harness.metrics.numbers import number_of, reference_numbers
+from harness.metrics.numeric import number_of, reference_numbers
 
 if TYPE_CHECKING:
     from evaluate import EvaluationModule
@@ -382,6 +382,6 @@ def _signature(where: str, module: EvaluationModule, options: Options, key: str)
 
 def _caveats(context: MetricContext, options: Options) -> Iterator[str]:
     if options.references == "first" and any(len(sample.references) > 1 for sample in context.samples):
-        yield f'{context.name} sees the first reference only; set references = "list" if it can take several'
+        yield 'sees the first reference only; set references = "list" if it can take several'
     if not options.additive:
-        yield f"{context.name} is scored anew for every resample, so its intervals rest on fewer of them"
+        yield "scored anew for every resample, so its intervals rest on fewer of them"

@@ -20,7 +20,7 @@ from harness.core.types import FloatArray, Sample
 from harness.metrics.context import VERSION, MetricContext, option_error, parse_options
 from harness.metrics.labels import field_signature
 from harness.metrics.mean import MeanMetric, ratio
-from harness.metrics.numbers import number_of, reference_numbers
+from harness.metrics.numeric import number_of, reference_numbers
 
 Kind = Literal["mse", "rmse", "mae", "r2", "pearson"]
 N_STATISTICS = 10

@@ -98,8 +98,8 @@ def _caveats(context: MetricContext, options: Options) -> Iterator[str]:
     ascii_only = [s for s in context.samples if _choice(options, script_of(s.references)) == _ASCII]
     if not is_english(ascii_only):
         yield (
-            f"{context.name} as published drops every letter but a to z, and these references have others; set"
+            "drops, as published, every letter but a to z, and these references have others; set"
             f' tokenize = "unicode" in [metrics.options.{toml_key(context.name)}] to count whole words'
         )
     if options.use_stemmer and not is_english(context.samples):
-        yield f"{context.name} has use_stemmer on: its stems are English, and these references do not look English"
+        yield "use_stemmer is on: its stems are English, and these references do not look English"

@@ -27,13 +27,14 @@ _NOT_ENGLISH = 0.01
 
 
 @cache
-def _pattern(name: Literal["unspaced", "word", "letter", "latin", "han"]) -> Pattern[str]:
+def _pattern(name: Literal["unspaced", "word", "letter", "foreign", "latin", "han"]) -> Pattern[str]:
     import regex
 
     source = {
         "unspaced": rf"{_UNSPACED}\p{{M}}*",
         "word": rf"{_UNSPACED}\p{{M}}*|[[\p{{L}}\p{{N}}\p{{M}}]--{_UNSPACED}]+",
         "letter": r"\p{L}",
+        "foreign": r"[\p{L}--[a-zA-Z]]",
         "latin": r"\p{Script=Latin}",
         "han": r"\p{Script=Han}",
     }
@@ -81,13 +82,10 @@ def scripts_of(samples: Sequence[Sample]) -> set[Script]:
 
 
 def is_english(samples: Sequence[Sample]) -> bool:
-    """Whether the references could be English by their letters: 99 of 100 are ASCII."""
-    texts = [text for sample in samples for text in sample.references if not text.isascii()]
-    n_others = sum(not letter.isascii() for text in texts for letter in _pattern("letter").findall(text))
-    if not n_others:
-        return True
-    n_letters = sum(len(_pattern("letter").findall(text)) for sample in samples for text in sample.references)
-    return n_others <= _NOT_ENGLISH * n_letters
+    """Whether the references could be English: of 100 characters, at most one is a letter outside ASCII."""
+    texts = [text for sample in samples for text in sample.references]
+    n_others = sum(len(_pattern("foreign").findall(text)) for text in texts if not text.isascii())
+    return n_others <= _NOT_ENGLISH * sum(map(len, texts))
 
 
 def spelled(choices: Collection[str]) -> str:

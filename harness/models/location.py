@@ -1,4 +1,4 @@
-"""Where a model is: an embedded one, a folder or an id on the Hugging Face Hub, resolved to a local folder safe to load.
+"""Where a model is: an embedded one, a folder or an id on the Hub, resolved to a local folder safe to load.
 
 Nothing here imports torch or transformers, so a wrong name is noticed within seconds.
 """

@@ -111,7 +111,7 @@ def roles_of(tables: Sequence[Table], given: Mapping[str, JsonValue]) -> Roles:
 def group_of(fields: Sequence[Field], used: frozenset[str]) -> Choice | None:
     """A field whose values repeat and that is named after what rows have in common."""
     for field in fields:
-        repeats = field.is_everywhere and 1 < len(field.values) <= 0.9 * field.n_rows
+        repeats = field.is_everywhere and _MAX_SLICE_VALUES < len(field.values) <= 0.9 * field.n_rows
         named = _GROUPS.search(field.name.lower()) and field.key not in ("source", "type")
         if field.name not in used and repeats and named and sum(field.values.values()) == field.n_rows:
             reason = f"{len(field.values):,} values in {field.n_rows:,} rows: rows of one value must not be split up"
@@ -132,6 +132,12 @@ def slices_of(fields: Sequence[Field], used: frozenset[str], wanted: Sequence[st
     return (
         Choice("metrics.slices", names, "few values, many rows each: scores can differ between them") if names else None
     )
+
+
+def has_any(fields: Sequence[Field], wanted: Sequence[str]) -> bool:
+    """Whether a filled field has one of these names, case and punctuation aside."""
+    keys = {_key(name) for name in wanted}
+    return any(field.key in keys and field.values for field in fields)
 
 
 def unique_id(fields: Sequence[Field], used: frozenset[str]) -> Choice | None:

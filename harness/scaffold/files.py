@@ -6,15 +6,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import TypeVar
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from harness.core.errors import HarnessError
-from harness.core.specs import DataSpec
+from harness.core.specs import DataSpec, Spec
 from harness.core.types import SPLITS
 from harness.data.display import quote
 from harness.data.sources import load_all
 from harness.scaffold.proposal import Choice
+
+S = TypeVar("S", bound=Spec)
 
 _SIBLINGS = {"validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 _TRAIN = re.compile(r"(?<![A-Za-z])(train|training)(?![A-Za-z])")
@@ -34,15 +37,18 @@ class Table:
 def choose_files(given: Mapping[str, JsonValue], folder: Path) -> tuple[Choice, ...]:
     """The files by role. E-FILE where one does not exist, E-USAGE where none was named.
 
+    One file beside a named test file is the one to train on.
     given: the [data] settings that were typed; paths in them are relative to `folder`.
     """
     named = {role: str(path) for role in _WHERE if (path := given.get(role)) is not None}
     if not named:
         raise HarnessError("no data was named", fix="type data=FILE, or data.train=FILE data.test=FILE")
+    if "source" in named and "train" not in named and len(named) > 1:
+        named = {"train": named.pop("source"), **named}
     choices = [Choice(f"data.{role}", path, "named") for role, path in named.items()]
     if "source" in named and len(named) == 1:
         choices = _of_source(named["source"], folder)
-    elif "train" in named and "test" not in named:
+    elif "train" in named and "source" not in named and "test" not in named:
         choices = _with_siblings(choices, named["train"], folder)
     for choice in choices:
         _require(str(choice.value), folder)
@@ -53,7 +59,7 @@ def load_tables(files: tuple[Choice, ...], given: Mapping[str, JsonValue], folde
     """Read the files once; the first thing that is wrong where there is no row at all."""
     paths = {choice.key.removeprefix("data."): choice.value for choice in files}
     limit = given.get("max_record_bytes")
-    spec = DataSpec.model_validate({**paths, **({} if limit is None else {"max_record_bytes": limit})})
+    spec = valid(DataSpec, {**paths, **({} if limit is None else {"max_record_bytes": limit})})
     loaded = load_all(spec, folder)
     roles = ["source"] if "source" in paths else [role for role in SPLITS if role in paths]
     tables = tuple(
@@ -64,6 +70,20 @@ def load_tables(files: tuple[Choice, ...], given: Mapping[str, JsonValue], folde
         if problem is not None and not file.rows:
             raise HarnessError(f"{problem.where}: {problem.what}", fix=problem.fix, code=problem.code)
     return tables
+
+
+def valid(kind: type[S], values: Mapping[str, JsonValue]) -> S:
+    """The settings as a spec; E-OPTION that lists what is wrong with them."""
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as err:
+        found = [(".".join(map(str, e["loc"])) or "data", e["msg"].removeprefix("Value error, ")) for e in err.errors()]
+        raise HarnessError(
+            "the settings of the data do not go together",
+            fix="correct them and type the command again",
+            code="E-OPTION",
+            details=[f"{where}: {what}" for where, what in found],
+        ) from err
 
 
 def is_local(path: str) -> bool:

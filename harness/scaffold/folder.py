@@ -19,7 +19,7 @@ from harness.scaffold.toml import spell, spell_key
 TASK_FILE = "task.toml"
 SCHEMA_FILE = "task.schema.json"
 _FILES = tuple(f"data.{role}" for role in ("source", *SPLITS))
-_SECTIONS = ("data", "data.split", "prompting", "generation", "metrics")
+_SECTIONS = ("data", "prompting", "generation", "metrics")
 # A hint in place of a setting that only the task's author can write.
 _SYSTEM_HINT = '# system = "..."     # what to do, in a sentence: the untuned model gets it too'
 _EFFECT_HINT = "# smallest_effect = 0.02     # what would be worth having, in this metric's unit; else 2 % of its range"

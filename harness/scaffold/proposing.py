@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from harness import registry
 from harness.core.errors import HarnessError
@@ -14,10 +14,10 @@ from harness.core.types import Sample
 from harness.data import Dataset, read
 from harness.data.display import escape
 from harness.scaffold import sizes
-from harness.scaffold.columns import Field, Roles, fields_of, group_of, roles_of, slices_of, unique_id
+from harness.scaffold.columns import Field, Roles, fields_of, group_of, has_any, roles_of, slices_of, unique_id
 from harness.scaffold.derived import options_for
 from harness.scaffold.doubts import doubts
-from harness.scaffold.files import Table, choose_files, load_tables
+from harness.scaffold.files import Table, choose_files, load_tables, valid
 from harness.scaffold.kinds import kind_of, metrics_for, misfit
 from harness.scaffold.preset import Preset
 from harness.scaffold.proposal import Choice, Kind, Nested, Proposal, put
@@ -57,7 +57,11 @@ def propose(
         *_metrics(kind, texts, metric, preset, dataset.samples),
         *_slices(fields, roles, fixed, preset, reading),
     )
-    worries = [*doubts(kind, texts, dataset.samples, n_dropped, escape(first, 300)), *_missed(preset, fields, roles)]
+    worries = [
+        *doubts(kind, texts, dataset.samples, n_dropped, escape(first, 300)),
+        *_unlisted(kind, texts, chosen),
+        *_missed(preset, fields),
+    ]
     return Proposal(
         kind,
         why,
@@ -76,14 +80,7 @@ def _read(reading: Sequence[Choice], fixed: Mapping[str, JsonValue], folder: Pat
     document: Nested = {"name": "proposed", "data": dict(fixed), "metrics": {"primary": "exact_match"}}
     for choice in reading:
         put(document, choice.key, choice.value)
-    try:
-        spec = TaskSpec.model_validate(document)
-    except ValidationError as err:
-        details = [f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in err.errors()]
-        raise HarnessError(
-            "the data settings do not go together", fix="correct them", code="E-OPTION", details=details
-        ) from err
-    dataset = read(spec, folder, drop_bad=True)
+    dataset = read(valid(TaskSpec, document), folder, drop_bad=True)
     if dataset.samples:
         return dataset
     finding = next(finding for finding in dataset.findings if finding.severity != "note")
@@ -97,8 +94,8 @@ def _data(
     id_ = None if "id" in fixed else unique_id(fields, roles.used)
     group = None if "group" in fixed else group_of(fields, roles.used | {str(fixed.get("id", "id"))})
     source = next((table for table in tables if table.role == "source"), None)
-    cut = () if source is None or "split" in fixed else sizes.split(len(source.rows))
-    return [choice for choice in (id_, group, *cut) if choice is not None]
+    cut = None if source is None or "split" in fixed else sizes.split(len(source.rows))
+    return [choice for choice in (id_, group, cut) if choice is not None]
 
 
 def _labels(kind: Kind, texts: Texts, fixed: Mapping[str, JsonValue]) -> list[Choice]:
@@ -191,9 +188,18 @@ def _slices(
     return [found] if found else []
 
 
-def _missed(preset: Preset | None, fields: Sequence[Field], roles: Roles) -> list[str]:
+def _unlisted(kind: Kind, texts: Texts, chosen: Sequence[Choice]) -> list[str]:
+    """Classes that an untuned model is not told of."""
+    if kind != "classification" or any(choice.key == "prompting.system" for choice in chosen):
+        return []
+    return [
+        f"the {len(texts.labels)} labels are not listed in the prompt: without examples an untuned model cannot know them"
+    ]
+
+
+def _missed(preset: Preset | None, fields: Sequence[Field]) -> list[str]:
     """What a preset needs and no row has."""
-    if preset is None or not preset.needs or slices_of(fields, roles.used | {"id"}, preset.offers):
+    if preset is None or not preset.needs or has_any(fields, preset.offers):
         return []
     return [f"preset {preset.name} asks for {preset.needs}"]
 

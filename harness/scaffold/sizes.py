@@ -36,7 +36,7 @@ def shots(texts: Texts) -> Choice:
     return Choice("prompting.shots", [0, _SHOTS], "untuned baselines: a good prompt with examples is the bar to beat")
 
 
-def split(n_rows: int) -> tuple[Choice, ...]:
+def split(n_rows: int) -> Choice:
     """Shares of one file: small files need a larger test share to show anything, large ones a smaller."""
     if n_rows < 500:
         shares, why = (0.6, 0.15, 0.25), "few rows: a test set that is too small can show nothing"
@@ -46,5 +46,4 @@ def split(n_rows: int) -> tuple[Choice, ...]:
         shares, why = (0.9, 0.05, 0.05), "many rows: a twentieth is enough to test on"
     n_test = round(n_rows * shares[2])
     why = f"{why}; about {n_test:,} rows to test on"
-    values = dict(zip(("train", "validation", "test"), shares, strict=True))
-    return tuple(Choice(f"data.split.{name}", share, why) for name, share in values.items())
+    return Choice("data.split", dict(zip(("train", "validation", "test"), shares, strict=True)), why)

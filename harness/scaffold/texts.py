@@ -110,7 +110,7 @@ def is_number(text: str) -> bool:
     >>> [is_number(text) for text in ("-3.5", "1e3", "12 kg", "nan")]
     [True, True, False, False]
     """
-    return re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", text.strip()) is not None
+    return re.fullmatch(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", text.strip()) is not None
 
 
 def json_keys(samples: Sequence[Sample]) -> tuple[str, ...]:

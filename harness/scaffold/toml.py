@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from pydantic import JsonValue
 
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-# Control, format (bidi, zero width), private, unassigned; line and paragraph separators.
-_UNSAFE = frozenset({"Cc", "Cf", "Co", "Cn", "Zl", "Zp"})
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -41,7 +38,7 @@ def spell_key(key: str) -> str:
 def _spell_character(character: str) -> str:
     if character in _SHORT:
         return _SHORT[character]
-    if unicodedata.category(character) not in _UNSAFE:
+    if character.isprintable():
         return character
     code = ord(character)
     return f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"

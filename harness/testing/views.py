@@ -39,6 +39,7 @@ class View:
     origins: Mapping[str, str]
     environment: Mapping[str, JsonValue]
     timings: Sequence[tuple[str, float]] = (("train", 1.5), ("evaluate", 0.5))
+    looks: Sequence[str] = ("demo-lora-0123abcd", "demo-lora-4567cdef")
 
     def samples(self) -> Iterator[SampleRow]:
         """Every test sample, in the data's order."""

@@ -11,7 +11,7 @@ import pytest
 
 from harness.bench.grid import Grid, plan
 from harness.bench.result import Ended, assemble
-from harness.cli import benching, running
+from harness.cli import benching, execution
 from harness.cli.app import Stopped
 from harness.core.bench import BenchResult
 from harness.store.encoding import parse
@@ -123,8 +123,11 @@ def test_only_samples_that_all_competitors_answered_are_ranked(harness: Harness,
 
 def test_groups_are_resampled_whole(harness: Harness, tmp_path: Path) -> None:
     folder = make_echo_task(tmp_path / "grouped")
-    rows = [{**words_row(200 + n), "book": f"book {n // 4}"} for n in range(40)]
-    (folder / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for split in ("train", "validation", "test"):
+        file = folder / f"{split}.jsonl"
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        rows = [{**row, "book": f"{split} {n // 4}"} for n, row in enumerate(rows)]
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     toml = (folder / "task.toml").read_text()
     (folder / "task.toml").write_text(toml.replace("[prompting]", 'group = "book"\n\n[prompting]'))
     assert harness("bench", f"tasks={folder}", "models=fake", *COMMON).code == 0
@@ -171,7 +174,7 @@ def test_a_mistake_is_refused_before_anything_runs(harness: Harness, tasks: str)
 def test_stopped_in_between_the_bench_itself_is_what_resumes(
     harness: Harness, tasks: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run_one, calls = running._run, []
+    run_one, calls = execution.execute, []
 
     def stop_at_the_second(*arguments: object, **options: object) -> None:
         calls.append(arguments)
@@ -179,7 +182,7 @@ def test_stopped_in_between_the_bench_itself_is_what_resumes(
             raise Stopped(2)
         run_one(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(running, "_run", stop_at_the_second)
+    monkeypatch.setattr(execution, "execute", stop_at_the_second)
     ran = harness("bench", tasks, "models=fake", *COMMON)
     assert ran.code == 130
     assert f"resume with: harness bench {tasks} models=fake" in ran.err
@@ -210,3 +213,40 @@ def test_a_grid_knows_where_its_runs_are(tasks: str) -> None:
     words = [tasks, "models=fake", *COMMON, "out=elsewhere"]
     grid: Grid = plan(words, drop_bad=False, identify=lambda settings: f"id-of-{settings.spec.task.name}")
     assert [cell.folder for cell in grid.cells] == [Path("elsewhere/one/id-of-one"), Path("elsewhere/two/id-of-two")]
+
+
+OWN = '''
+"""How many different answers there are: no sum of rows gives it."""
+
+
+class Distinct:
+    name = "distinct"
+    signature = "distinct|v:1"
+    higher_is_better = True
+    best = 1.0
+    worst = 0.0
+
+    def score(self, samples, completions):
+        return len(set(completions)) / len(completions) if completions else float("nan")
+
+
+def create(context):
+    return Distinct()
+'''
+
+
+def test_a_metric_over_whole_sets_of_answers_ranks_without_intervals(harness: Harness, tmp_path: Path) -> None:
+    folder = make_echo_task(tmp_path / "own")
+    (folder / "own.py").write_text(OWN)
+    file = folder / "task.toml"
+    file.write_text(file.read_text().replace('"exact_match"', '"own.py:create"'))
+    ran = harness("bench", f"tasks={folder}", "models=fake", *COMMON)
+    assert ran.code == 0, ran.err
+    contest = bench_of().contests[0]
+    assert "no statistics to resample" in contest.no_intervals
+    assert contest.lead is None
+    for entry in contest.entries:
+        assert entry.value == entry.estimate.value
+        assert (entry.rank_low, entry.first) == (None, None)
+    assert bench_of().standings[0].mean_rank == min(entry.rank for entry in contest.entries)
+    assert "ranks have no intervals" in ran.out

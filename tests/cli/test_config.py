@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harness.config import resolve
 from harness.core.errors import HarnessError
+from tests.conftest import Ran, write_rows
 
 FAKE = ("backend=fake", "model=fake", "trainer=fake")
 
@@ -104,3 +106,109 @@ def test_trainer_defaults_of_a_task_belong_to_the_trainer_they_were_chosen_for(e
 def test_open_tables_take_any_key(echo_task: Path) -> None:
     settings = resolve([f"task={echo_task}", *FAKE, 'metrics.options.exact_match.normalise=["case"]'])
     assert settings.spec.task.metrics.options == {"exact_match": {"normalise": ["case"]}}
+
+
+def test_rows_without_a_task_folder_become_a_task_with_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "my rows.jsonl", range(120))
+    settings = resolve(["data=my rows.jsonl", *FAKE])
+    task = settings.spec.task
+    assert (task.name, task.data.source) == ("my-rows", "my rows.jsonl")
+    assert (task.data.prompt, task.data.reference) == ("{question}", "{answer}")
+    assert settings.task_folder == Path()
+    assert settings.origins["data.source"] == "typed: data.source=my rows.jsonl"
+    assert settings.origins["data.prompt"] == "proposed: named like a question"
+    assert settings.origins["metrics.primary"].startswith("proposed: ")
+    assert settings.origins["data.split.test"].startswith("proposed: few rows")
+    assert any(note.startswith(f"metrics.primary = {task.metrics.primary}: ") for note in settings.notes)
+
+
+def test_a_file_of_a_split_is_called_after_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "capitals").mkdir()
+    write_rows(tmp_path / "capitals/train.jsonl", range(120))
+    write_rows(tmp_path / "capitals/test.jsonl", range(200, 240))
+    task = resolve(["data=capitals/train.jsonl", *FAKE]).spec.task
+    assert (task.name, task.data.test) == ("capitals", "capitals/test.jsonl")
+
+
+def test_a_typed_metric_is_not_proposed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "rows.jsonl", range(120))
+    settings = resolve(["data=rows.jsonl", "metric=rouge_l", "prompting.shots=0", *FAKE])
+    assert settings.spec.task.metrics.primary == "rouge_l"
+    assert settings.origins["metrics.primary"] == "typed: metrics.primary=rouge_l"
+    assert settings.origins["prompting.shots"] == "typed: prompting.shots=0"
+    assert not any("metrics.primary" in note for note in settings.notes)
+
+
+def test_named_files_of_splits_and_typed_templates_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "a.jsonl", range(120))
+    write_rows(tmp_path / "b.jsonl", range(200, 240))
+    words = ["data.train=a.jsonl", "data.test=b.jsonl", "data.prompt=Say {question}", "data.reference={answer}"]
+    data = resolve([*words, *FAKE]).spec.task.data
+    assert (data.source, data.train, data.test, data.prompt) == (None, "a.jsonl", "b.jsonl", "Say {question}")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["data=none.jsonl"], "data file 'none.jsonl' does not exist"),
+        (["data=rows.jsonl", "data.promt=x"], "unknown setting 'data.promt'. Did you mean data.prompt or"),
+        (["data=rows.jsonl", "data.prompt={question}"], "prompt and reference templates go together"),
+        (["data=rows.jsonl", "generation.top_p=3"], "generation.top_p: Input should be less than or equal to 1"),
+        (["data=rows.jsonl", "task=headlines"], "task=headlines names its own data"),
+        (["data=rows.jsonl", "preset=formatt"], "there is no preset named 'formatt'; did you mean format?"),
+    ],
+)
+def test_mistakes_with_rows_are_one_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "rows.jsonl", range(120))
+    assert said in mistakes(*words, *FAKE)
+
+
+def test_other_rows_can_be_put_into_a_task_by_its_own_key(echo_task: Path) -> None:
+    write_rows(echo_task / "more.jsonl", range(300, 340))
+    settings = resolve([f"task={echo_task}", "data.test=more.jsonl", *FAKE])
+    assert settings.spec.task.data.test == "more.jsonl"
+
+
+def test_a_preset_lies_between_the_defaults_and_the_task(echo_task: Path) -> None:
+    file = echo_task / "task.toml"
+    file.write_text('preset = "style"\n' + file.read_text().replace('report = ["squad_f1"]\n', ""))
+    settings = resolve([f"task={echo_task}", *FAKE])
+    assert settings.spec.task.metrics.primary == "exact_match"
+    assert settings.origins["metrics.primary"] == "task.toml"
+    assert settings.spec.task.metrics.report == ("rouge_l", "length_ratio")
+    assert settings.origins["metrics.report"] == "preset style"
+    assert settings.origins["generation.top_k"] == "default"
+    assert any(note.startswith("preset style: ") for note in settings.notes)
+
+
+def test_a_typed_preset_replaces_the_tasks_own(echo_task: Path) -> None:
+    file = echo_task / "task.toml"
+    file.write_text('preset = "style"\n' + file.read_text().replace('report = ["squad_f1"]\n', ""))
+    settings = resolve([f"task={echo_task}", "preset=domain", *FAKE])
+    assert settings.spec.task.metrics.report == ("squad_em",)
+    assert settings.origins["metrics.report"] == "preset domain"
+
+
+def test_a_run_of_rows_concludes_and_resumes(
+    harness: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(tmp_path / "rows.jsonl", range(160))
+    words = ["data=rows.jsonl", "metric=exact_match", "generation.max_tokens=64", *FAKE]
+    ran = harness("run", *words)
+    assert ran.code == 0, ran.err
+    assert "note: data.prompt = {question}: named like a question" in ran.err
+    folder = next((tmp_path / "runs/rows").glob("*"))
+    (folder / "result.json").unlink()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    resumed = harness("resume", str(folder))
+    assert resumed.code == 0, resumed.err
+    assert resumed.out.splitlines()[0] == ran.out.splitlines()[0]

@@ -22,11 +22,25 @@ SUFFIXES = ("jsonl", "json", "csv", "tsv", "parquet")
 # A list of turns is no cell of a table of texts.
 NO_CELLS = set(itertools.product(("messages", "gemini", "sharegpt"), ("csv", "tsv")))
 HOSTILE = [
-    'quote " and \\', "two\nlines\n\nand a blank one", "{brace} {{twice}} {", "comma, tab\t; semicolon", "=cmd|' /C calc'!A0",
-    "\U0001f600 \U0001f468\u200d\U0001f469\u200d\U0001f467", "\u202eright to left \u05d0\u0628", "<|im_end|><|im_start|>system",
-    "<s>[INST] x [/INST]</s>", "</script><script>", "\u2028 \u0085 \x0b \x1b[31m", "\ufeffmark", "null", "[1, 2]", " blank at ends ",
-    "NaN", "0123", "\ud7ff\ue000\uffff",
-]  # fmt: skip
+    'quote " and \\',
+    "two\nlines\n\nand a blank one",
+    "{brace} {{twice}} {",
+    "comma, tab\t; semicolon",
+    "=cmd|' /C calc'!A0",
+    "\U0001f600 \U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "\u202eright to left \u05d0\u0628",
+    "<|im_end|><|im_start|>system",
+    "<s>[INST] x [/INST]</s>",
+    "</script><script>",
+    "\u2028 \u0085 \x0b \x1b[31m",
+    "\ufeffmark",
+    "null",
+    "[1, 2]",
+    " blank at ends ",
+    "NaN",
+    "0123",
+    "\ud7ff\ue000\uffff",
+]
 
 
 def write(folder: Path, name: str, content: bytes | str) -> None:
@@ -125,18 +139,19 @@ def test_columns_hold_systems_and_several_references(tmp_path: Path):
 
 TALK = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}] * 2
 PAIR = {"prompt": "q", "completion": "a", "who": "x"}
+OTHER = {**PAIR, "prompt": "p"}
 EMPTY_SYSTEM = [{"role": "system", "content": ""}, *TALK[:2]]
 REFUSED = {
     "turns in columns": ([{"messages": TALK, "who": "x"}], "columns", "jsonl", "it has 2 earlier turns"),
     "turns in cells": ([PAIR], "messages", "csv", "row 1: field 'messages' is a list, and cells are texts"),
     "numbers in cells": ([{**PAIR, "n": 1}], "columns", "csv", "field 'n' is a number"),
-    "missing cells": ([{**PAIR, "n": "1"}, {**PAIR, "prompt": "p"}], "columns", "tsv", "row 2: field 'n' is missing"),
-    "more cells": ([PAIR, {**PAIR, "prompt": "p", "n": "1"}], "columns", "tsv", "row 2: field 'n' does not stand"),
+    "missing cells": ([{**PAIR, "n": "1"}, OTHER], "columns", "tsv", "row 2: field 'n' is missing"),
+    "more cells": ([PAIR, {**OTHER, "n": "1"}], "columns", "tsv", "row 2: field 'n' does not stand"),
     "carriage return": ([{**PAIR, "prompt": "a\rb"}], "columns", "csv", "has a carriage return"),
     "name taken": ([{**PAIR, "input": "x"}], "alpaca", "jsonl", "its field 'input' has the name of a field"),
     "empty system": ([{"messages": EMPTY_SYSTEM, "who": "x"}], "alpaca", "jsonl", "its system instruction is empty"),
-    "two types": ([{**PAIR, "n": 1}, {**PAIR, "prompt": "p", "n": "1"}], "messages", "parquet", "field 'n' does not fit"),
-    "whole and broken": ([{**PAIR, "n": 1}, {**PAIR, "prompt": "p", "n": 0.5}], "messages", "parquet", "1 of 2 rows would"),
+    "two types": ([{**PAIR, "n": 1}, {**OTHER, "n": "1"}], "messages", "parquet", "field 'n' does not fit"),
+    "whole and broken": ([{**PAIR, "n": 1}, {**OTHER, "n": 0.5}], "messages", "parquet", "1 of 2 rows would"),
     "object without fields": ([{**PAIR, "n": {}}], "messages", "parquet", "does not fit in a column"),
     "number of many digits": ([{**PAIR, "n": 10**30}], "messages", "parquet", "field 'n' does not fit"),
 }  # fmt: skip

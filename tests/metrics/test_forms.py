@@ -132,3 +132,9 @@ def test_a_slow_pattern_in_a_schema_is_an_error(make, samples_of, monkeypatch):
     metric = make("json_schema", samples, schema={"pattern": SLOW})
     with pytest.raises(HarnessError, match="takes longer"):
         metric.measure(samples, [json.dumps("a" * 80 + "!")])
+
+
+def test_the_option_is_spelled_as_users_spell_it(make, samples_of):
+    with pytest.raises(HarnessError, match="colour") as caught:
+        make("json_schema", samples_of(["x"]), colour="red")
+    assert caught.value.fix.endswith("it knows: schema")

@@ -43,13 +43,13 @@ def published(tmp_path, monkeypatch, samples_of):
     for name in [name for name in sys.modules if name.partition(".")[0] == "evaluate_modules"]:
         monkeypatch.delitem(sys.modules, name)
 
-    def make(references, body, *, prediction=TEXT, reference=None, takes="", more="", info="", **options):
+    def make(texts, body, *, prediction=TEXT, reference=None, takes="", more="", info="", **options):
         name = f"mine_{len(list(tmp_path.iterdir()))}"
         filled = SCRIPT.format(
             body=body, prediction=prediction, reference=reference or prediction, takes=takes, more=more, info=info
         )
         (tmp_path / f"{name}.py").write_text(filled)
-        samples = samples_of(references)
+        samples = samples_of(texts)
         return samples, create(MetricContext(f"hf:{name}.py", samples, options, tmp_path))
 
     return make

@@ -106,7 +106,8 @@ def test_spacing_changes_nothing_but_white_space(text):
     ("text", "script"),
     [
         ("", "latin"), ("3.14", "latin"), ("The dog", "latin"), ("Größe naïve", "latin"), ("tiếng Việt", "latin"),
-        ("狗", "chinese"), ("狗 and PyTorch", "chinese"), ("犬が", "unspaced"), ("カー", "unspaced"), ("ไทย", "unspaced"),
+        ("狗", "chinese"), ("狗 and PyTorch", "chinese"), ("犬が", "unspaced"), ("カー", "unspaced"),
+        ("ไทย", "unspaced"),
         ("собака", "other"), ("개", "other"), ("the word собака", "latin"), ("हिन्दी", "other"), ("😀", "latin"),
     ],
 )  # fmt: skip

@@ -55,6 +55,7 @@ def test_the_replay_backend_keeps_every_promise(tmp_path: Path) -> None:
     check_backend(kind, model=FAKE_MODEL, options=options, requests=plain, checkpoint=checkpoint)
 
 
+@pytest.mark.slow
 def test_the_hf_backend_keeps_every_promise_with_an_adapter(tmp_path: Path) -> None:
     kind = cast(BackendKind, registry.load("backends", "hf"))
     model, options = ModelSpec(device="cpu"), BackendSpec()

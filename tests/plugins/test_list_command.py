@@ -26,6 +26,7 @@ def rows(ran: Ran) -> dict[str, dict[str, str]]:
         ("backends", "hf"),
         ("trainers", "lora"),
         ("reporters", "html"),
+        ("leaderboards", "html"),
         ("tasks", "headlines"),
         ("presets", "format"),
         ("models", "demo"),

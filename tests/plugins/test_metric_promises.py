@@ -12,6 +12,7 @@ import pytest
 
 from harness import registry
 from harness.core.errors import HarnessError
+from harness.core.protocols import Part
 from harness.metrics.context import MetricContext, NoOptions, parse_options
 from harness.testing import SAMPLE_SETS, ConformanceError, check_metric, samples_of
 from harness.testing.metrics import check_on_any_samples
@@ -201,6 +202,27 @@ class Fragile(Sound):
         return super().measure(samples, completions)
 
 
+class Divided(Sound):
+    """Says what it is made of: here itself, on the columns it has."""
+
+    columns: tuple[tuple[int, ...], ...] = ((0, 1),)
+
+    def parts(self) -> Sequence[Part]:
+        return [Part(Sound(self.context), columns) for columns in self.columns]
+
+
+class Overreaching(Divided):
+    columns = ((0, 2),)
+
+
+class Namesakes(Divided):
+    columns = ((0, 1), (0, 1))
+
+
+class Swapped(Divided):
+    columns = ((1, 0),)
+
+
 class OutOfRange(Sound):
     def value(self, totals: Any) -> Any:
         return 100 * super().value(totals)
@@ -229,13 +251,17 @@ BROKEN = [
     (ZeroForNothing, "undefined value"),
     (Noisy, "no warning"),
     (Fragile, "never an error"),
+    (Overreaching, "columns of the statistics"),
+    (Namesakes, "name of its own"),
+    (Swapped, "part's value lies between"),
     (OutOfRange, "between worst and best"),
     (Ungenerous, "references themselves get the best"),
 ]
 
 
-def test_the_metric_that_the_broken_ones_are_made_from_is_sound() -> None:
+def test_the_metrics_that_the_broken_ones_are_made_from_are_sound() -> None:
     check_metric(Sound)
+    check_metric(Divided)
 
 
 @pytest.mark.parametrize(("broken", "promise"), BROKEN, ids=[kind.__name__ for kind, _ in BROKEN])
@@ -313,12 +339,24 @@ def test_a_broken_promise_of_a_recomputed_metric_is_named(broken: type[Recompute
         check_metric(broken)
 
 
-def test_a_maker_that_makes_nothing_of_the_kind_is_named() -> None:
-    class Nothing(Recomputed):
-        score = property()  # type: ignore[assignment]
+def test_an_object_that_can_neither_be_summed_nor_recomputed_is_named() -> None:
+    @dataclass
+    class Halfway:
+        """Statistics, and nothing to make of them."""
 
-    with pytest.raises((ConformanceError, AttributeError)):
-        check_metric(Nothing)  # type: ignore[arg-type]
+        context: MetricContext
+        higher_is_better = True
+        best = 1.0
+        worst = 0.0
+        name = "metric"
+        signature = "halfway|1"
+        measure = Sound.measure
+
+        def __post_init__(self) -> None:
+            parse_options(self.context, NoOptions)
+
+    with pytest.raises(ConformanceError, match="measure, value and per_sample, or score"):
+        check_metric(Halfway)  # type: ignore[arg-type]
 
 
 def test_an_unknown_option_that_crashes_is_not_taken_for_a_refusal() -> None:

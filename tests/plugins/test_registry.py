@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import registry
+from harness.catalogue import find_task
 from harness.core.errors import EnvironmentFault, HarnessError
 from harness.metrics.context import MetricContext
 from harness.testing import samples_of
@@ -216,3 +217,16 @@ def test_a_run_measures_with_a_function_out_of_the_tasks_folder(harness: Harness
     assert len(sorted(Path("runs/echo").iterdir())) == len(first) + 1
     broken = harness("run", f"task={echo_task}", *FAKE, "metric=own.py:scroe")
     assert (broken.code, "did you mean score?" in broken.err) == (2, True)
+
+
+def test_a_task_that_two_distributions_offer_is_refused_unless_named_by_path(
+    distribution: Callable[..., Path], harness: Harness
+) -> None:
+    site = distribution("tasks-dist", "[harness.tasks]\nmine = mine_tasks\n", mine_tasks="")
+    (site / "headlines").mkdir()
+    (site / "headlines" / "task.toml").write_text('name = "headlines"\n')
+    err = error(lambda: find_task("headlines"))
+    assert err.code == "E-CLASH"
+    assert [detail.partition(":")[0] for detail in err.details] == ["sft-harness", "tasks-dist 1.0"]
+    assert find_task(str(site / "headlines")) == site / "headlines"
+    assert "orders" in harness("list", "tasks").out

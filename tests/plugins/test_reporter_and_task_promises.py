@@ -1,4 +1,4 @@
-"""The suites for reporters and task folders: the harness's own pass, and each promise's check notices what breaks it."""
+"""The suites for reporters and task folders: the harness's own pass, and what breaks a promise is noticed."""
 
 from __future__ import annotations
 

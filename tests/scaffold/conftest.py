@@ -37,7 +37,9 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 
 def phrase(number: int) -> str:
     """Words that no other number below 1,000 has."""
-    return f"{ADJECTIVES[number % 10]} {THINGS[number // 10 % 10]} near the {THINGS[number // 100 % 10]} number {number}"
+    return (
+        f"{ADJECTIVES[number % 10]} {THINGS[number // 10 % 10]} near the {THINGS[number // 100 % 10]} number {number}"
+    )
 
 
 def classes(n: int = 120) -> list[dict[str, object]]:
@@ -48,7 +50,7 @@ def classes(n: int = 120) -> list[dict[str, object]]:
             "text": phrase(i),
             "label": ("billing", "delivery", "returns")[i % 3],
             "customer_id": f"c{i // 2}",
-            "language": ("en", "de")[i // 60],
+            "language": ("en", "de")[i // 60 % 2],
         }
         for i in range(n)
     ]

@@ -32,6 +32,9 @@ def test_intents_are_classified_and_measured_by_macro_f1() -> None:
     assert isinstance(labels, list)
     assert len(labels) == 77
     assert proposal.n_rows == {"train": 5000, "test": 1000}
+    # 77 names are some 1,700 characters: too long to stand in every prompt unasked.
+    assert proposal.get("prompting.system") is None
+    assert any("77 labels are not listed in the prompt" in doubt for doubt in proposal.doubts)
 
 
 def test_data_to_text_with_several_references_is_measured_by_bleu() -> None:
@@ -92,7 +95,10 @@ def test_text_without_blanks_is_measured_by_characters(write: Write) -> None:
     digits = "零一二三四五六七八九"
     spelt = ["".join(digits[int(d)] for d in f"{i:03d}") for i in range(150)]
     rows = [
-        {"input": f"请介绍一下编号为{s}的产品的主要功能和使用方法", "output": f"编号{s}的产品可以用来测量温度和湿度并且会自动保存结果"}
+        {
+            "input": f"请介绍一下编号为{s}的产品的主要功能和使用方法",
+            "output": f"编号{s}的产品可以用来测量温度和湿度并且会自动保存结果",
+        }
         for s in spelt
     ]
     proposal = of(write("zh.jsonl", rows))
@@ -186,9 +192,10 @@ def test_prompts_that_leave_no_room_for_examples_get_none(write: Write) -> None:
 @pytest.mark.parametrize(("n", "share"), [(120, 0.25), (600, 0.1)])
 def test_a_small_file_gives_a_larger_share_to_the_test(write: Write, n: int, share: float) -> None:
     proposal = of(write("rows.jsonl", codes(n)))
-    assert proposal.get("data.split.test") == share
-    shares = [proposal.get(f"data.split.{name}") for name in ("train", "validation", "test")]
-    assert sum(float(str(s)) for s in shares) == pytest.approx(1)
+    split = proposal.get("data.split")
+    assert isinstance(split, dict)
+    assert split["test"] == share
+    assert sum(float(str(s)) for s in split.values()) == pytest.approx(1)
 
 
 def test_files_of_the_other_splits_are_found_beside_a_train_file(write: Write) -> None:
@@ -199,13 +206,20 @@ def test_files_of_the_other_splits_are_found_beside_a_train_file(write: Write) -
     proposal = of(Path("set/my_train.jsonl"))
     assert proposal.n_rows == {"train": 200, "validation": 100, "test": 100}
     assert proposal.get("data.validation") == "set/my_dev.jsonl"
-    assert proposal.get("data.split.train") is None
+    assert proposal.get("data.split") is None
 
 
 def test_a_folder_stands_for_its_files(write: Write) -> None:
     write("set/train.jsonl", codes(400)[:300])
     write("set/test.jsonl", codes(400)[300:])
     assert of(Path("set")).n_rows == {"train": 300, "test": 100}
+
+
+def test_one_file_beside_a_named_test_file_is_trained_on(write: Write) -> None:
+    write("a.jsonl", codes(400)[:300])
+    write("b.jsonl", codes(400)[300:])
+    proposal = propose({"source": "a.jsonl", "test": "b.jsonl"}, Path())
+    assert proposal.n_rows == {"train": 300, "test": 100}
 
 
 def test_a_lone_train_file_is_cut(write: Write) -> None:
@@ -243,6 +257,28 @@ def test_a_file_without_a_single_sample_is_one_error(write: Write, text: str | N
     with pytest.raises(HarnessError) as caught:
         of(path)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"train": "rows.jsonl", "validation": "rows.jsonl"},
+        {"train": "rows.jsonl", "source": "rows.jsonl"},
+        {"test": "rows.jsonl"},
+    ],
+)
+def test_files_that_do_not_go_together_are_one_error(write: Write, files: dict[str, str]) -> None:
+    write("rows.jsonl", codes())
+    with pytest.raises(HarnessError) as caught:
+        propose(files, Path())
+    assert caught.value.code == "E-OPTION"
+
+
+def test_a_field_with_few_values_is_a_slice_whatever_it_is_called(write: Write) -> None:
+    rows = [{**row, "user_rating": i % 5} for i, row in enumerate(codes())]
+    proposal = of(write("rows.jsonl", rows))
+    assert proposal.get("data.group") is None
+    assert proposal.get("metrics.slices") == ["user_rating"]
 
 
 def test_hostile_names_and_labels_are_shown_as_escapes(write: Write) -> None:

@@ -134,16 +134,33 @@ def test_transformers_trainer_state_gives_the_step(zoo: dict[str, Path], foreign
         assert given.look_at(given.GivenSpec(path=str(foreign))).origin == given.Origin()
 
 
-def test_a_manifest_of_other_weights_is_not_believed(adapter: Checkpoint, foreign: Path):
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json"])
+def test_a_manifest_of_other_files_is_not_believed(adapter: Checkpoint, foreign: Path, name: str):
     manifest = json.loads((adapter.folder / "MANIFEST.json").read_text())
-    manifest["checkpoint"]["sha256"] = "0" * 64
+    (foreign / "MANIFEST.json").write_text(json.dumps(manifest))
+    assert given.look_at(given.GivenSpec(path=str(foreign))).origin.step == 4
+    manifest["files"][name] = "0" * 64
     (foreign / "MANIFEST.json").write_text(json.dumps(manifest))
     assert given.look_at(given.GivenSpec(path=str(foreign))).origin == given.Origin()
 
 
+def test_the_same_matrices_with_another_alpha_are_another_checkpoint(
+    zoo: dict[str, Path], foreign: Path, tmp_path: Path
+):
+    (one,) = take(open_backend(zoo["llama3"]), FolderSink(tmp_path / "one"), foreign)
+    config = foreign / "adapter_config.json"
+    assert '"lora_alpha": 8' in config.read_text()
+    config.write_text(config.read_text().replace('"lora_alpha": 8', '"lora_alpha": 80'))
+    (two,) = take(open_backend(zoo["llama3"]), FolderSink(tmp_path / "two"), foreign)
+    (again,) = take(open_backend(zoo["llama3"]), FolderSink(tmp_path / "again"), foreign)
+    # Completions are cached by this hash.
+    assert one.sha256 != two.sha256 == again.sha256
+    assert one.validation_loss != two.validation_loss
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_adapters_written_by_peft_itself_are_taken(zoo: dict[str, Path], tmp_path: Path, name: str):
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, PeftModel, get_peft_model
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(zoo[name], attn_implementation="eager")
@@ -164,6 +181,10 @@ def test_adapters_written_by_peft_itself_are_taken(zoo: dict[str, Path], tmp_pat
     ids = torch.tensor([[20, 21, 22, 23]])
     with torch.no_grad():
         assert torch.allclose(theirs(ids).logits, backend.model.model(ids).logits, atol=1e-4)
+    plain = AutoModelForCausalLM.from_pretrained(zoo[name], attn_implementation="eager")
+    with torch.no_grad():
+        again = PeftModel.from_pretrained(plain, found.folder).eval()
+        assert torch.equal(theirs(ids).logits, again(ids).logits)
 
 
 @pytest.mark.parametrize("name", ["llama3", "qwen2", "gpt2"])
@@ -247,6 +268,9 @@ def test_none_plans_and_yields_nothing_and_looks_at_no_model(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-def test_hashes_are_of_the_files_themselves(zoo: dict[str, Path], foreign: Path, tmp_path: Path):
+def test_weights_are_copied_unchanged_and_recorded_with_their_hash(zoo: dict[str, Path], foreign: Path, tmp_path: Path):
     (found,) = take(open_backend(zoo["llama3"]), FolderSink(tmp_path / "sink"), foreign)
-    assert found.sha256 == sha256(foreign / "adapter_model.safetensors") == sha256(weights_file(found.folder))
+    before, after = load_file(foreign / "adapter_model.safetensors"), load_file(weights_file(found.folder))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert found.sha256 == sha256(weights_file(found.folder))

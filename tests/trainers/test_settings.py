@@ -20,7 +20,8 @@ from trainers.settings import TuningSpec, checkpoint_steps, learning_rate, total
 
 
 def test_settings_are_read_without_torch():
-    code = "import sys, trainers.lora, trainers.full; print({'torch', 'peft', 'transformers'} & set(sys.modules))"
+    modules = ", ".join(f"trainers.{name}" for name in ("lora", "full", "auto", "given", "none", "fake", "replay"))
+    code = f"import sys, {modules}; print({{'torch', 'peft', 'transformers'}} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
 

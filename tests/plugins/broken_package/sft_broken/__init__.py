@@ -1,0 +1,1 @@
+"""A package that was installed without what it needs."""

@@ -1,0 +1,5 @@
+"""Scores by mood, with a library that nobody has."""
+
+import no_such_mood_library
+
+create = no_such_mood_library.create

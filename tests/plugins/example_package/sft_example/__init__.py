@@ -1,0 +1,1 @@
+"""Plug-ins for the harness from a package of their own."""

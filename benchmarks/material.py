@@ -69,9 +69,9 @@ def whole_steps(rows: Sequence[TokenRow], batch_rows: int = 16) -> tuple[TokenRo
     return tuple(rows[: len(rows) // batch_rows * batch_rows])
 
 
-def rows_of_tasks(names: Sequence[str], split: Literal["train", "validation"], tokenizer_folder: Path) -> list[TokenRow]:
+def rows_of_tasks(names: Sequence[str], split: Literal["train", "validation"], model: Path) -> list[TokenRow]:
     """The rows of shipped tasks as the harness renders them, tasks one after the other."""
-    tokenizer = load_tokenizer(tokenizer_folder, None, thinking=False)
+    tokenizer = load_tokenizer(model, None, thinking=False)
     rows = []
     for name in names:
         folder = find_task(name)

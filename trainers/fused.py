@@ -62,7 +62,10 @@ def _forward(layer: Linear, usual: Callable[..., Tensor], x: Tensor, *args: obje
     if isinstance(dropout, nn.Dropout) and dropout.p > 0 and layer.training:
         kept_NI, keep = _kept(x.reshape(-1, x.shape[-1]), dropout.p)
     down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
-    return _LoraLinear.apply(x, base.weight, base.bias, down, up, layer.scaling[name] / keep, kept_NI)
+    y: Tensor = _LoraLinear.apply(  # type: ignore[no-untyped-call]
+        x, base.weight, base.bias, down, up, layer.scaling[name] / keep, kept_NI
+    )
+    return y
 
 
 def _kept(x_NI: Tensor, p: float) -> tuple[Tensor, float]:
@@ -95,7 +98,7 @@ class _LoraLinear(torch.autograd.Function):
             y_NO = torch.nn.functional.linear(x_NI, weight_OI, bias_O)
             narrow_NR = _dropped(x_NI, kept_NI) @ down_RI.to(x_NI.dtype).T
             y_NO.addmm_(narrow_NR, up_OR.to(x_NI.dtype).T, alpha=scale)
-        ctx.save_for_backward(x_NI, weight_OI, down_RI, up_OR, narrow_NR, kept_NI)
+        ctx.save_for_backward(x_NI, weight_OI, down_RI, up_OR, narrow_NR, kept_NI)  # type: ignore[arg-type]
         ctx.scale, ctx.shape, ctx.dtype = scale, x.shape, x.dtype  # type: ignore[attr-defined]
         return y_NO.view(*x.shape[:-1], -1)
 

@@ -79,7 +79,8 @@ def measure_of(settings: Settings) -> Measure:
     dataset = read(task, settings.task_folder, drop_bad=settings.spec.drop_bad)
     name = task.metrics.primary
     create = cast(Callable[[MetricContext], AnyMetric], registry.load("metrics", name, folder=settings.task_folder))
-    metric = create(MetricContext(name, dataset.samples, task.metrics.options.get(name, {})))
+    options = task.metrics.options.get(name, {})
+    metric = create(MetricContext(name, dataset.samples, options, settings.task_folder))
     return Measure(metric, {sample.id: sample for sample in dataset.split("test")})
 
 

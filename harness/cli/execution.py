@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # What the exit of the process depends on once a command is done; main() reads both.
 exit_code = 0
 resume_command = ""
+_LONGEST_PATH = 256
 
 
 def execute(
@@ -116,15 +117,31 @@ def plugins_of(settings: Settings) -> Plugins:
     from harness.pipeline.prepare import MetricMaker, Plugins
 
     folder, names = settings.task_folder, settings.spec.task.metrics.names
-    digests = {name: registry.source_digest(name, folder) for name in names}
     return Plugins(
-        backend=cast(BackendKind, registry.load("backends", settings.spec.backend.name)),
+        backend=cast(BackendKind, registry.load("backends", settings.spec.backend.name, folder=folder)),
         trainer=settings.trainer,
         trainer_spec=settings.trainer_spec,
         metrics={name: cast(MetricMaker, registry.load("metrics", name, folder=folder)) for name in names},
         reporters={name: cast(Reporter, registry.load("reporters", name)) for name in registry.names("reporters")},
-        sources={name: digest for name, digest in digests.items() if digest is not None},
+        sources=_sources(settings),
+        folder=folder,
     )
+
+
+def _sources(settings: Settings) -> dict[str, str]:
+    """Hashes of the user's files that plug-ins come from or metrics' options name: they decide numbers."""
+    from harness.store.encoding import sha256_file
+
+    folder, metrics = settings.task_folder, settings.spec.task.metrics
+    plugins = (*metrics.names, settings.spec.trainer_name, settings.spec.backend.name)
+    digests = {name: registry.source_digest(name, folder) for name in plugins}
+    found = {name: digest for name, digest in digests.items() if digest is not None}
+    for name in metrics.names:
+        texts = (value for value in metrics.options.get(name, {}).values() if isinstance(value, str))
+        for text in texts:
+            if len(text) < _LONGEST_PATH and "\0" not in text and (folder / text).is_file():
+                found[f"{name} {text}"] = sha256_file(folder / text)
+    return found
 
 
 def prepared_of(settings: Settings) -> tuple[Plugins, Prepared]:

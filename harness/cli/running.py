@@ -15,7 +15,9 @@ from harness.cli.terminal import echo, echo_json, show_table
 _SECTIONS = "data prompting generation metrics trainer model backend select, and seed, n_resamples, out"
 Words = Annotated[
     list[str],
-    typer.Argument(help=f"task=NAME|FOLDER and settings: model=... trainer.lr=1e-4 ... (sections: {_SECTIONS})"),
+    typer.Argument(
+        help=f"task=NAME|FOLDER, or data=FILE metric=NAME; and settings: model=... trainer.lr=1e-4 ... ({_SECTIONS})"
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="for programs")]
 AllowFailures = Annotated[bool, typer.Option("--allow-failures", help="exit 0 even if samples failed")]
@@ -69,6 +71,8 @@ def check(
     if as_json:
         echo_json({"audit": prepared.audit, "data": prepared.dataset.record, "metrics": results})
     else:
+        for note in settings.notes:
+            echo(f"note: {note}", error=True)
         for finding in prepared.audit.findings:
             echo("\n".join(describe(finding)))
         show_table(["metric", "of the references", "best", "verdict"], [result.row() for result in results])

@@ -40,7 +40,7 @@ def resolve(words: Sequence[str], *, drop_bad: bool = False) -> Settings:
     named = typed.pop("trainer.name", None)
     asked = asked_task(typed, words)
     trainer_name, trainer_settings, notes = _trainer_settings(asked, named)
-    trainer = cast(Trainer, registry.load("trainers", trainer_name))
+    trainer = cast(Trainer, registry.load("trainers", trainer_name, folder=asked.folder))
 
     run: Nested = {"task": asked.document, "trainer": trainer_settings, "trainer_name": trainer_name}
     run["drop_bad"] = drop_bad

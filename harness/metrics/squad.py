@@ -86,5 +86,6 @@ def _caveats(context: MetricContext) -> tuple[str, ...]:
     if is_english(context.samples):
         return ()
     return (
-        "drops the English words a, an and the and ASCII punctuation only; these references do not look English, so compare it with chrf or with exact_match and its normalisers",
+        "drops the English words a, an and the and ASCII punctuation only; these references do not look English, so"
+        " compare it with chrf or with exact_match and its normalisers",
     )

@@ -30,7 +30,8 @@ MetricMaker = Callable[[MetricContext], AnyMetric]
 class Plugins:
     """The plug-ins of one run, resolved by name by the caller: the pipeline imports none of them.
 
-    sources: name -> sha256 of those that came from a file of the user's: other code is another run.
+    sources: name -> sha256 of the user's files that they come from or read: other bytes are another run.
+    folder: the task's, where relative paths among metrics' options start.
     """
 
     backend: BackendKind
@@ -39,6 +40,7 @@ class Plugins:
     metrics: Mapping[str, MetricMaker]
     reporters: Mapping[str, Reporter]
     sources: Mapping[str, str]
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -247,13 +249,16 @@ def make_metrics(spec: RunSpec, dataset: Dataset, plugins: Plugins) -> tuple[Any
     """The task's metrics on these samples, primary first; HarnessError where one cannot work with them."""
     metrics = spec.task.metrics
     return tuple(
-        plugins.metrics[name](MetricContext(name, dataset.samples, metrics.options.get(name, {})))
+        plugins.metrics[name](MetricContext(name, dataset.samples, metrics.options.get(name, {}), plugins.folder))
         for name in metrics.names
     )
 
 
 def _short(spec: RunSpec) -> str:
     """A readable beginning of the run's id: model and trainer."""
-    model = Path(spec.model.name).name.lower()
-    kept = "".join(c if (c.isalnum() and c.isascii()) or c in ".-" else "-" for c in model)[:40].strip(".-")
-    return f"{kept or 'model'}-{spec.trainer_name}"
+    model, trainer = Path(spec.model.name).name.lower(), Path(spec.trainer_name).name
+    return f"{_file_name(model) or 'model'}-{_file_name(trainer) or 'trainer'}"
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if (c.isalnum() and c.isascii()) or c in ".-" else "-" for c in name)[:40].strip(".-")

@@ -29,10 +29,8 @@ def tune(
 ) -> tuple[ValidationEvaluation, ...]:
     """Every checkpoint's validation evaluation, in order of steps. Finished training is not repeated.
 
-    Nothing, where the trainer plans no checkpoint.
+    Nothing, where the trainer plans no checkpoint and makes none.
     """
-    if not plugins.trainer.plan(prepared.train_rows, prepared.trainer_spec).checkpoint_steps:
-        return ()
     inputs: dict[str, JsonValue] = {
         "trainer": prepared.spec.trainer_name,
         "spec": prepared.trainer_spec.model_dump(mode="json"),
@@ -49,7 +47,8 @@ def tune(
             sink.drop_state()
             return tuple(_evaluate(found[record.sha256], prepared, evaluator, base) for record in recorded)
     evaluations = tuple(_train(prepared, plugins, stages, evaluator, base, sink))
-    if not evaluations:
+    planned = plugins.trainer.plan(prepared.train_rows, prepared.trainer_spec).checkpoint_steps
+    if planned and not evaluations:
         raise EnvironmentFault(
             "training ended without a checkpoint",
             fix="this is a defect of the trainer: it must yield one at least at its end",

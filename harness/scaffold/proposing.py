@@ -193,7 +193,7 @@ def _unlisted(kind: Kind, texts: Texts, chosen: Sequence[Choice]) -> list[str]:
     if kind != "classification" or any(choice.key == "prompting.system" for choice in chosen):
         return []
     return [
-        f"the {len(texts.labels)} labels are not listed in the prompt: without examples an untuned model cannot know them"
+        f"the {len(texts.labels)} labels are not listed in the prompt: an untuned model knows none without examples"
     ]
 
 

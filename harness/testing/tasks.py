@@ -57,4 +57,5 @@ def _plugins(settings: Settings) -> Plugins:
         metrics={name: cast(MetricMaker, registry.load("metrics", name, folder=folder)) for name in names},
         reporters={},
         sources={},
+        folder=folder,
     )

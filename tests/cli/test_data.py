@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,3 +123,17 @@ def test_convert_leaves_bad_rows_out_only_when_asked(harness: Harness, rows: Pat
     assert ran.code == 0, ran.err
     assert "3 rows read as gemini; 1 left out for E-ROLE" in ran.out
     assert "2 rows written" in ran.out
+
+
+PROBE = """
+import sys
+sys.argv = ["harness", "data", "convert", "rows.jsonl", "out.json", "--to", "messages"]
+from harness.cli.app import run_command_line
+code = run_command_line()
+print(code, sorted({"torch", "datasets", "pyarrow", "pandas", "huggingface_hub"} & set(sys.modules)))
+"""
+
+
+def test_converting_text_files_imports_no_library_of_tables_or_the_hub(rows: Path, tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", PROBE], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr

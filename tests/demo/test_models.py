@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -15,6 +16,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
 from harness.core.specs import ModelSpec  # noqa: E402
 from harness.demo.pretraining import RECIPES  # noqa: E402
 from harness.models.location import locate, model_identity, parameter_count  # noqa: E402
+
+
+class Ran(Protocol):
+    """What the fixture `harness` returns."""
+
+    code: int
+    out: str
+    err: str
+
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
@@ -57,7 +67,7 @@ def test_the_smaller_one_is_weaker_and_says_so() -> None:
     assert 0.2 < right["demo-small"] < right["demo"] - 0.05
 
 
-def test_the_list_of_models_shows_both_with_their_sizes(harness: Callable[..., object]) -> None:
+def test_the_list_of_models_shows_both_with_their_sizes(harness: Callable[..., Ran]) -> None:
     shown = {row["name"]: row["summary"] for row in json.loads(harness("list", "models", "--json").out)}
     for name in RECIPES:
         count = parameter_count(folder_of(name))
@@ -72,9 +82,8 @@ def test_the_tokenizer_loses_no_character_of_any_script(text: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_with_the_smaller_model_reaches_a_conclusion(
-    echo_task: Path, harness: Callable[..., object], tmp_path: Path
-) -> None:
-    ran = harness("run", f"task={echo_task}", "model=demo-small", "epochs=1", "n_resamples=500", "out=out", "--json")
+def test_a_run_with_the_smaller_model_reaches_a_conclusion(echo_task: Path, harness: Callable[..., Ran]) -> None:
+    short = ("trainer.epochs=1", "prompting.shots=[0]", "generation.max_tokens=8", "n_resamples=500")
+    ran = harness("run", f"task={echo_task}", "model=demo-small", *short, "out=runs", "--json")
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["run_id"].startswith("demo-small-lora-")

@@ -17,6 +17,7 @@ from harness.backends.hf import HFBackend
 from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.types import Checkpoint, Request, Sampling, TokenRow
 from harness.models.forward import padded
+from harness.models.tree import computes_trees
 from tests.models.fixtures import FolderSink, open_backend, sha256, silent, some_rows, weights_file
 from tests.models.zoo import NAMES
 from trainers import full, lora
@@ -67,21 +68,33 @@ def test_loss_at_labelled_positions_equals_transformers_own_loss(zoo: dict[str, 
     assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["llama3", "gemma2", "gpt2"])
-def test_gradient_does_not_depend_on_how_a_step_is_cut_into_batches(zoo: dict[str, Path], name: str):
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_does_not_depend_on_how_a_step_is_cut_into_batches_or_computed(zoo: dict[str, Path], name: str):
     backend = open_backend(zoo[name])
     model = backend.model.model.requires_grad_(True)
+    rows = beginning_alike(some_rows(12))
 
-    def gradient(tokens_per_batch: int) -> torch.Tensor:
+    def gradient(tokens_per_batch: int, *, as_tree: bool = False) -> torch.Tensor:
         model.zero_grad()
         options = {"device": CPU, "precision": nullcontext(), "backward": lambda loss: loss.backward()}
-        accumulate(model, some_rows(12), tokens_per_batch, **options)  # type: ignore[arg-type]
+        accumulate(model, rows, tokens_per_batch, as_tree=as_tree, **options)  # type: ignore[arg-type]
         return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
-    whole, parts, single = gradient(10**6), gradient(70), gradient(1)
-    for other in (parts, single):
+    whole, others = gradient(10**6), [gradient(70), gradient(1)]
+    if computes_trees(model, CPU):
+        others += [gradient(10**6, as_tree=True), gradient(70, as_tree=True)]
+    for other in others:
         assert float(torch.nn.functional.cosine_similarity(whole, other, dim=0)) > 1 - 1e-6
         assert float(other.norm() / whole.norm()) == pytest.approx(1, abs=1e-5)
+
+
+def beginning_alike(rows: Sequence[TokenRow]) -> list[TokenRow]:
+    """The rows behind one instruction of 5 tokens; every other one is also repeated with another end."""
+    found = []
+    for i, row in enumerate(rows):
+        both = (row, replace(row, ids=(*row.ids[:-1], 11))) if i % 2 else (row,)
+        found += [TokenRow(r.id, (7, 9, 8, 6, 5, *r.ids), (False,) * 5 + r.loss) for r in both]
+    return found
 
 
 @pytest.mark.parametrize("name", ["llama3", "gpt2"])
@@ -295,7 +308,7 @@ def test_out_of_memory_stops_with_the_setting_to_change(
     def full_up(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("trainers.loop.predictions", full_up)
+    monkeypatch.setattr("trainers.loop.predictions_on_tree", full_up)
     with pytest.raises(EnvironmentFault, match=r"trainer\.tokens_per_batch=2048") as caught:
         train(open_backend(zoo["llama3"]), FolderSink(tmp_path))
     assert caught.value.code == "E-OOM"

@@ -1,5 +1,5 @@
 # The verbs. Everything runs in the environment that `make` is called from.
-.PHONY: setup fmt check test cover schema
+.PHONY: setup fmt check test cover mutants schema
 
 setup:
 	pip install -c constraints.txt -e ".[dev]"
@@ -19,6 +19,10 @@ test:
 
 cover:
 	pytest --cov --cov-report=term-missing:skip-covered
+
+# Plants silent failures in a copy, one at a time, and expects tests to notice each.
+mutants:
+	python tests/mutants/run.py $(IDS)
 
 # The schema that editors use for task.toml, from the specs themselves.
 schema:

@@ -141,9 +141,10 @@ def trainer(material: Material, out: Path, *, per_batch: int = 16, sampling: str
 
 def sft(material: Material, out: Path, *, options: Mapping[str, object], sampling: str = "sequential") -> Outcome:
     """TRL's SFTTrainer on a peft model; its loss on completions, as it is for the others."""
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]
 
-    arguments = _arguments(material, out, 16, sampling) | {"bf16": material.dtype == "bfloat16"} | options
+    # Its defaults, but for the number format: bfloat16 would not be what the others compute in.
+    arguments = {**_arguments(material, out, 16, sampling), "bf16": material.dtype == "bfloat16", **options}
     if options.get("packing"):
         # One pack a step, as long as the tokens of 16 rows.
         n_tokens = sum(len(row.ids) for row in material.in_order)
@@ -198,7 +199,7 @@ class _Sink:
 
 
 @dataclass
-class _Log(TrainerCallback):
+class _Log(TrainerCallback):  # type: ignore[misc]
     """What a Trainer was given and when its steps ended."""
 
     ends: list[Moment] = field(default_factory=list)
@@ -214,10 +215,11 @@ class _Log(TrainerCallback):
 def _counting(kind: type[Trainer], log: _Log) -> type[Trainer]:
     """The trainer, with every batch noted before it is computed."""
 
-    class Counting(kind):  # type: ignore[misc, valid-type]
+    class Counting(kind):  # type: ignore[misc]
         def training_step(self, model: nn.Module, inputs: dict[str, Tensor], *args: object, **kwargs: object) -> Tensor:
             log.step += _seen_in(inputs)
-            return super().training_step(model, inputs, *args, **kwargs)
+            loss: Tensor = super().training_step(model, inputs, *args, **kwargs)
+            return loss
 
     return Counting
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from accelerate.state import AcceleratorState
 
 from benchmarks.contestants import Contestant, Outcome, contestants, harness, validation_loss
 from benchmarks.material import TASKS, Material, rows_of_tasks, settings, whole_steps, write_model
@@ -59,7 +61,7 @@ def main(words: Sequence[str] | None = None) -> None:
         runners = {
             name: run
             for name, run in contestants(with_trl=find_spec("trl") is not None).items()
-            if name == "harness" or asked.only is None or any(word in name for word in asked.only)
+            if name == "harness" or any(fnmatchcase(name, pattern) for pattern in asked.only)
         }
         seeds = [loss_of_seed(material, seed, Path(scratch)) for seed in range(asked.seeds)]
         for outcomes, losses in rounds(runners, material, asked.repeats, Path(scratch)):
@@ -80,7 +82,9 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--threads", type=int, default=1, help="of torch; 1 gives the steadiest ratios")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="shipped tasks whose rows are mixed")
-    parser.add_argument("--only", nargs="+", help="contestants whose name has one of these words; and the harness")
+    parser.add_argument(
+        "--only", nargs="+", default=["*"], help="contestants by name, such as 'Trainer*'; and the harness"
+    )
     parser.add_argument("--out", type=Path, default=_RESULTS)
     return parser.parse_args(words)
 
@@ -103,6 +107,8 @@ def rounds(
     losses: dict[str, float] = {}
     for i in range(repeats):
         for number, (name, run) in enumerate(runners.items()):
+            # accelerate keeps one number format for a process; the peers' bfloat16 is set there, the harness's is not.
+            AcceleratorState._reset_state(reset_partial_state=True)
             outcome = run(material, scratch / f"{number}-{i}")
             outcomes[name].append(outcome)
             if name not in losses:

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# What a machine is busy with is no property of the code.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 TASK = """
 name = "{name}"

@@ -120,7 +120,8 @@ class _Loop:
             self._parameters.values(), lr=job.spec.lr, weight_decay=job.spec.weight_decay, fused=True
         )
         self._accelerator = Accelerator(cpu=job.loaded.device.type == "cpu", mixed_precision="no")
-        self._as_tree = computes_trees(tuned.model, job.loaded.device)
+        longest = max(len(row.ids) for row in (*job.train_rows, *job.validation_rows))
+        self._as_tree = computes_trees(tuned.model, job.loaded.device, longest)
         self._fingerprint = fingerprint_of(job.loaded, job.train_rows, job.spec)
         self._last = last
         self._step = self._restored(last)

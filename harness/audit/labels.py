@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -12,16 +13,20 @@ from harness.data.display import escape, quote
 
 _MAX_CLASSES = 200
 _MAX_DISTINCT = 0.2
+# Up to this many different numbers may be grades or stars; more are quantities.
+_MAX_NUMBERS = 10
 
 
 def are_labels(facts: Facts) -> bool:
-    """Whether the references are classes: said so by data.labels, or few and often repeated."""
+    """Whether the references are classes: said so by data.labels, or few and often repeated; never many numbers."""
     if facts.task.data.labels is not None:
         return True
     if any(len(sample.references) != 1 for sample in facts.samples):
         return False
-    n_distinct = len({_answer(sample) for sample in facts.samples})
-    return 0 < n_distinct <= min(_MAX_CLASSES, _MAX_DISTINCT * len(facts.samples))
+    distinct = {_answer(sample) for sample in facts.samples}
+    if len(distinct) > _MAX_NUMBERS and all(_is_number(answer) for answer in distinct):
+        return False
+    return 0 < len(distinct) <= min(_MAX_CLASSES, _MAX_DISTINCT * len(facts.samples))
 
 
 def one_class(facts: Facts) -> Iterator[Finding]:
@@ -82,6 +87,13 @@ def _ceiling(facts: Facts, samples: Sequence[Sample]) -> float:
     for sample in samples:
         answers[facts.folded[sample.id]][_answer(sample)] += 1
     return sum(max(counts.values()) for counts in answers.values()) / len(samples)
+
+
+def _is_number(answer: str) -> bool:
+    try:
+        return math.isfinite(float(answer))
+    except ValueError:
+        return False
 
 
 def _answer(sample: Sample) -> str:

@@ -121,9 +121,12 @@ def _lost_task_packages() -> list[Row]:
 
 
 def _models() -> list[Row]:
-    """The embedded model, and what the Hugging Face cache holds; any other id or folder works as well."""
+    """The embedded models, and what the Hugging Face cache holds; any other id or folder works as well."""
     home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
     cached = sorted(path.name for path in (home / "hub").glob("models--*") if (path / "snapshots").is_dir())
-    rows = [Row("demo", "the embedded model, for trying the harness out: 2 million parameters", "sft-harness")]
+    rows = [
+        Row("demo", "the embedded model, for trying the harness out: 2.16 million parameters", "sft-harness"),
+        Row("demo-small", "a smaller and weaker one: 0.75 million parameters", "sft-harness"),
+    ]
     rows += [Row(name.removeprefix("models--").replace("--", "/"), "", "Hugging Face cache") for name in cached]
     return [*rows, Row("ID or FOLDER", "any causal language model in safetensors", "Hugging Face Hub, or a folder")]

@@ -141,9 +141,9 @@ class TaskSpec(Spec):
 
 
 class ModelSpec(Spec):
-    """The base model: an id on the Hub, a folder, or `demo`."""
+    """The base model: an id on the Hub, a folder, `demo` or `demo-small`."""
 
-    name: str = Field("demo", description="Hugging Face id, folder, or demo")
+    name: str = Field("demo", description="Hugging Face id, folder, demo or demo-small")
     revision: str | None = Field(None, description="commit, tag or branch; the resolved commit is recorded")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bfloat16 on a GPU")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")

@@ -1,1 +1,1 @@
-"""The embedded base model: an ordinary model folder, and the grammar and script that make it."""
+"""The embedded base models: ordinary model folders, and the grammar and script that make them."""

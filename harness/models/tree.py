@@ -9,6 +9,7 @@ Axes: B rows, T positions of the longest, N nodes, M chosen nodes, H heads, D he
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from harness.models.forward import logits_at, padded
 
 _ATTENTION = "rows_as_a_tree"
+# Transformers' names for how far back attention reaches. It is kept there by a mask, and a tree has none.
+_WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
 # As shares of the largest logit: some ten times what rounding does to them.
 _CLOSE = {torch.float32: 1e-4, torch.bfloat16: 0.1, torch.float16: 0.02}
 # Short rows that share a beginning, and the same with other tokens in the first row's end: nothing else may change.
@@ -101,14 +104,16 @@ def attending_trees(model: nn.Module) -> Iterator[None]:
         config._attn_implementation = usual  # type: ignore[union-attr]
 
 
-def computes_trees(model: nn.Module, device: torch.device) -> bool:
+def computes_trees(model: nn.Module, device: torch.device, longest: int) -> bool:
     """Whether this model's logits on a tree are those on padded rows, and one row's leave another's as they are.
 
-    Both are tried on short rows. Not so for models with a state beside attention (Mamba, LFM 2), nor for those whose
-    attention is their own or caps its scores. The second is required bit for bit: what leaks may be small.
+    longest: tokens of the longest row; no layer may see fewer back (Mistral's window). The rest is tried on short rows.
+    Not so for models with a state beside attention (Mamba, LFM 2), nor for those whose attention is their own or caps
+    its scores. That rows leave each other alone is required bit for bit, for what leaks may be small; this leaves out
+    mixtures of experts too, whose products change their shape with the tokens around.
     """
     config = getattr(model, "config", None)
-    if getattr(config, "_attn_implementation", None) != "sdpa":
+    if getattr(config, "_attn_implementation", None) != "sdpa" or longest > _sight(config):
         return False
     was_training = model.training
     model.eval()
@@ -125,6 +130,13 @@ def computes_trees(model: nn.Module, device: torch.device) -> bool:
     close = _CLOSE.get(expected_MV.dtype, 1e-4) * expected_MV.abs().max()
     alone = all(torch.equal(a, b) for a, b in zip(found[1:], other[1:], strict=True))
     return alone and bool((torch.cat(found) - expected_MV).abs().max() <= close)
+
+
+def _sight(config: object) -> float:
+    """How many tokens back every layer sees."""
+    parts = (config, config.get_text_config()) if hasattr(config, "get_text_config") else (config,)
+    found = (getattr(part, name, None) for part in parts for name in _WINDOWS)
+    return min((size for size in found if isinstance(size, int)), default=math.inf)
 
 
 def _row_logits(model: nn.Module, rows: Sequence[tuple[int, ...]], device: torch.device) -> list[Tensor]:
@@ -149,13 +161,11 @@ def _attend(
     attention_mask: Tensor | None,
     *,
     tree: Tree,
-    sliding_window: int | None = None,
     **options: object,
 ) -> tuple[Tensor, None]:
     """transformers' own SDPA on padded rows; right padding needs no mask, since nothing real comes after it."""
     spread = [_spread(states, tree.places) for states in (query_1HND, key_1HND, value_1HND)]
-    mask_TT = _window(tree.places, sliding_window)
-    found_BTHD, _ = sdpa_attention_forward(module, *spread, mask_TT, **options)
+    found_BTHD, _ = sdpa_attention_forward(module, *spread, None, **options)
     n_rows, width, heads, size = found_BTHD.shape
     flat = found_BTHD.reshape(n_rows * width, heads * size)
     return embedding(tree.owners, flat).view(1, -1, heads, size), None
@@ -169,15 +179,6 @@ def _spread(states_1HND: Tensor, places_BT: Tensor) -> Tensor:
     _, heads, _, size = states_1HND.shape
     flat_NF = states_1HND[0].transpose(0, 1).reshape(-1, heads * size)
     return embedding(places_BT, flat_NF).view(*places_BT.shape, heads, size).transpose(1, 2)
-
-
-def _window(places_BT: Tensor, sliding_window: int | None) -> Tensor | None:
-    """Which position sees which (1, 1, T, T), where a row is longer than what a position sees."""
-    width = places_BT.shape[1]
-    if sliding_window is None or width <= sliding_window:
-        return None
-    distance_TT = torch.arange(width, device=places_BT.device)[:, None] - torch.arange(width, device=places_BT.device)
-    return ((distance_TT >= 0) & (distance_TT < sliding_window))[None, None]
 
 
 def _shared(one: Sequence[int], other: Sequence[int]) -> int:

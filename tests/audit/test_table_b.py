@@ -258,3 +258,12 @@ def only(record: AuditRecord, code: str, severity: str | None = None) -> Finding
     found = [finding for finding in record.findings if finding.code == code and severity in (None, finding.severity)]
     assert len(found) == 1, record.findings
     return found[0]
+
+
+def test_b12_many_numbers_are_quantities_not_classes(check: Check):
+    def rows(first: int) -> list[tuple[str, str]]:
+        return [(f"order {first + i}", str((first + i) % 15)) for i in range(80)]
+
+    assert not any(f.code == "E-UNSEEN-CLASS" for f in check(rows(0), [("order x", "99")], rows(200)).findings)
+    stars = [(f"review {i}", str(i % 5)) for i in range(60)]
+    assert only(check(stars, [("review x", "9")], [("review y", "1"), ("review z", "2")]), "E-UNSEEN-CLASS").count == 1

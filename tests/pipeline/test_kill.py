@@ -41,7 +41,7 @@ def command(task: Path) -> list[str]:
 
 
 def run_folder(home: Path) -> Path:
-    return next((home / "runs").glob("*/*"))
+    return next((home / "runs").glob("[!.]*/*"))
 
 
 def points(count: int, offset: int) -> range:

@@ -47,7 +47,7 @@ def call(words: list[str], home: Path, at: int = 0) -> tuple[int, int]:
 
 
 def folder_of(home: Path) -> Path:
-    return next((home / "runs").glob("*/*"))
+    return next((home / "runs").glob("[!.]*/*"))
 
 
 @pytest.fixture(scope="module")

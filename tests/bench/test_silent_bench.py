@@ -16,12 +16,13 @@ from harness.metrics import exact_match
 from tests.conftest import Ran, make_echo_task, words_row
 
 Harness = Callable[..., Ran]
+COMMON = ("backend=fake", "trainers=fake", "n_resamples=200")
 
 
 @pytest.fixture
 def words(tmp_path: Path) -> tuple[str, ...]:
     """A bench of one task."""
-    return (f"tasks={make_echo_task(tmp_path / 'one')}", "models=fake", "backend=fake", "trainers=fake", "n_resamples=200")
+    return (f"tasks={make_echo_task(tmp_path / 'one')}", "models=fake", *COMMON)
 
 
 def assembled(words: tuple[str, ...]) -> BenchResult:

@@ -14,7 +14,9 @@ from trainers import lora
 def trained(folder: Path, model: Path, seed: int) -> Checkpoint:
     """The one checkpoint of a training."""
     spec = lora.LoraSpec(epochs=1, batch_rows=4, rank=4, lr=5e-2, warmup=0.0, seed=seed)
-    [found] = lora.trainer.train(open_backend(model).model, some_rows(8, seed=seed), [], spec, FolderSink(folder), silent)
+    [found] = lora.trainer.train(
+        open_backend(model).model, some_rows(8, seed=seed), [], spec, FolderSink(folder), silent
+    )
     return found
 
 

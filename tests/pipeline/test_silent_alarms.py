@@ -44,7 +44,9 @@ def test_outputs_equal_to_the_untuned_models_are_said(n_same: int, warned: bool)
     assert ("did tuning do anything?" in said(outputs(*PLAIN), outputs(*base))) == warned
 
 
-@pytest.mark.parametrize(("before", "after", "warned"), [(10, 2, False), (10, 1, True), (10, 50, False), (10, 51, True)])
+@pytest.mark.parametrize(
+    ("before", "after", "warned"), [(10, 2, False), (10, 1, True), (10, 50, False), (10, 51, True)]
+)
 def test_lengths_beyond_a_factor_of_five_are_said(before: int, after: int, warned: bool) -> None:
     tuned, base = outputs(*PLAIN, n_tokens=after), outputs(*(t.upper() for t in PLAIN), n_tokens=before)
     assert ("tokens on average" in said(tuned, base)) == warned

@@ -1,4 +1,4 @@
-"""Prompts that are wrong by one token and raise nothing: beginnings of text, and where a completion joins its prompt."""
+"""Prompts that are wrong by one token and raise nothing: beginnings of text, and where completions join prompts."""
 
 from __future__ import annotations
 

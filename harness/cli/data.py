@@ -36,7 +36,7 @@ def show(source: Source, words: Words = None, as_json: AsJson = False) -> None:
     """Format, number of rows, fields with fill rate and an example, and the first row as a conversation."""
     from harness.data.overview import overview
 
-    seen = overview(_spec(source, words or []), Path())
+    seen = overview(_with_columns(_spec(source, words or [])), Path())
     if as_json:
         echo_json(seen)
     else:
@@ -60,7 +60,8 @@ def convert(
 
     if target.exists() and not (force and target.is_file()):
         raise HarnessError(f"{str(target)!r} is already there", fix="choose another name, or --force", code="E-EXISTS")
-    converted = convert_rows(_spec(source, words or []), Path(), target.name, to, drop_bad=drop_bad)
+    spec = _with_columns(_spec(source, words or []))
+    converted = convert_rows(spec, Path(), target.name, to, drop_bad=drop_bad)
     write_atomic(target, converted.content)
     if as_json:
         echo_json(_facts(converted, target))
@@ -83,6 +84,29 @@ def _spec(source: str, words: Sequence[str]) -> DataSpec:
     if mistakes or spec is None:
         raise all_at_once(mistakes)
     return spec
+
+
+def _with_columns(spec: DataSpec) -> DataSpec:
+    """Plain columns get the templates that a run on this file would propose; said, so that it can be corrected.
+
+    Rows that name their own format, and those nobody can guess, are left as they are.
+    """
+    from harness.data.formats import UNKNOWN
+    from harness.data.overview import overview
+    from harness.scaffold import propose
+
+    if spec.prompt is not None or spec.messages is not None or spec.format not in ("auto", "columns"):
+        return spec
+    try:
+        if spec.format == "auto" and overview(spec, Path()).format != UNKNOWN:
+            return spec
+        found = propose(spec.model_dump(mode="json", exclude_unset=True), Path())
+    except HarnessError:
+        return spec
+    chosen = [choice for choice in found.choices if choice.key in ("data.prompt", "data.reference")]
+    for choice in chosen:
+        echo(f"note: {choice.key}={json.dumps(choice.value, ensure_ascii=False)}: {choice.reason}", error=True)
+    return spec.model_copy(update={choice.key.removeprefix("data."): choice.value for choice in chosen})
 
 
 def _show(seen: Overview) -> None:

@@ -12,40 +12,20 @@ import numpy as np
 
 from harness.core.protocols import RECOMPUTED_RESAMPLES, AnyMetric, Metric
 from harness.core.types import BoolArray, Completion, FloatArray, Outcome, Sample
-from harness.stats.recomputed import counted
+from harness.stats.recomputed import Derived, counted
 
 
-@dataclass(frozen=True, slots=True)
-class MeanOverDraws:
+@dataclass(frozen=True)
+class MeanOverDraws(Derived):
     """A metric over (N, D * K) statistics: D draws of the wrapped metric, each of width K."""
 
     metric: Metric
     n_draws: int
 
     @property
-    def name(self) -> str:
-        """The wrapped metric's name."""
-        return self.metric.name
-
-    @property
     def signature(self) -> str:
         """The wrapped metric's signature, and how many draws are averaged."""
         return f"{self.metric.signature}|mean-of-draws:{self.n_draws}"
-
-    @property
-    def higher_is_better(self) -> bool:
-        """As wrapped."""
-        return self.metric.higher_is_better
-
-    @property
-    def best(self) -> float:
-        """As wrapped."""
-        return self.metric.best
-
-    @property
-    def worst(self) -> float:
-        """As wrapped."""
-        return self.metric.worst
 
     def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
         """The same completions in every draw, (N, D * K)."""

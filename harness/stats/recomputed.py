@@ -10,12 +10,38 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.core.protocols import RecomputedMetric
+from harness.core.protocols import AnyMetric, RecomputedMetric
 from harness.core.types import FloatArray, Sample
 
 
-@dataclass(frozen=True, slots=True)
-class CountedRows:
+class Derived:
+    """What a metric made of another one takes over from it. Subclasses have a field `metric`."""
+
+    metric: AnyMetric
+
+    @property
+    def name(self) -> str:
+        """The metric's own name."""
+        return self.metric.name
+
+    @property
+    def higher_is_better(self) -> bool:
+        """As the metric says."""
+        return self.metric.higher_is_better
+
+    @property
+    def best(self) -> float:
+        """As the metric says."""
+        return self.metric.best
+
+    @property
+    def worst(self) -> float:
+        """As the metric says."""
+        return self.metric.worst
+
+
+@dataclass(frozen=True)
+class CountedRows(Derived):
     """A recomputed metric over (N, T) statistics; totals (..., T) say how often each of T rows occurs.
 
     samples, completions: the T rows; one sample may stand in several with different completions.
@@ -26,29 +52,9 @@ class CountedRows:
     completions: tuple[str, ...]
 
     @property
-    def name(self) -> str:
-        """As wrapped."""
-        return self.metric.name
-
-    @property
     def signature(self) -> str:
         """As wrapped, and that resamples are scored anew."""
         return f"{self.metric.signature}|recomputed"
-
-    @property
-    def higher_is_better(self) -> bool:
-        """As wrapped."""
-        return self.metric.higher_is_better
-
-    @property
-    def best(self) -> float:
-        """As wrapped."""
-        return self.metric.best
-
-    @property
-    def worst(self) -> float:
-        """As wrapped."""
-        return self.metric.worst
 
     def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
         """Not how these statistics are made: see `counted`."""

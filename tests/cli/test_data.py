@@ -52,7 +52,7 @@ def test_show_for_programs(harness: Harness, rows: Path) -> None:
 
 
 def test_show_of_columns_asks_for_templates_and_takes_them(harness: Harness, tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("q,a\nwhy?,because\n")
+    (tmp_path / "t.csv").write_text("q,a,z\nwhy?,because,7\n")
     ran = harness("data", "show", "t.csv")
     assert ran.code == 2
     assert "1 rows in the format unknown; 0 can be used; 1 left out for E-FIELD" in ran.out
@@ -137,3 +137,20 @@ print(code, sorted({"torch", "datasets", "pyarrow", "pandas", "huggingface_hub"}
 def test_converting_text_files_imports_no_library_of_tables_or_the_hub(rows: Path, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", PROBE], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+
+
+def test_plain_columns_are_shown_and_converted_by_the_templates_that_a_run_would_propose(
+    harness: Harness, tmp_path: Path
+) -> None:
+    rows = "".join(json.dumps({"question": f"what is {i}?", "answer": f"it is {i}"}) + "\n" for i in range(30))
+    (tmp_path / "qa.jsonl").write_text(rows)
+    shown = harness("data", "show", "qa.jsonl")
+    assert shown.code == 0, shown.err
+    assert "30 rows in the format columns; 30 can be used" in shown.out
+    assert 'note: data.prompt="{question}"' in shown.err
+    assert harness("data", "convert", "qa.jsonl", "gemini.jsonl", "--to", "gemini").code == 0
+    first = json.loads((tmp_path / "gemini.jsonl").read_text().splitlines()[0])
+    assert [turn["parts"][0]["text"] for turn in first["contents"]] == ["what is 0?", "it is 0"]
+    assert (
+        harness("data", "show", "qa.jsonl", "data.prompt={answer}", "data.reference={question}").err.count("note:") == 0
+    )

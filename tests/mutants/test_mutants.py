@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.run import HEADING, ROOT, Mutant, chosen, judged, planted, read_table, write_markdown
+from tests.mutants.witness import strangers
 
 SILENTS, MUTANTS = read_table()
 
@@ -75,3 +76,8 @@ def test_the_table_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> N
     file.write_text(f"words\n\n{HEADING}\n\nold\n")
     write_markdown(file, "| new |\n", "2 of 2.")
     assert file.read_text() == f"words\n\n{HEADING}\n\n2 of 2.\n\n| new |\n"
+
+
+def test_modules_from_elsewhere_than_the_copy_are_noticed(tmp_path: Path) -> None:
+    assert str(ROOT / "tests/mutants/run.py") in strangers(tmp_path)
+    assert str(ROOT / "tests/mutants/run.py") not in strangers(ROOT)

@@ -36,11 +36,11 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write down what was found."""
-    record = {"failed": _found, "strangers": _strangers(session.config.rootpath)}
+    record = {"failed": _found, "strangers": strangers(session.config.rootpath)}
     Path(os.environ["MUTANTS_RECORD"]).write_text(json.dumps(record), encoding="utf-8")
 
 
-def _strangers(root: Path) -> list[str]:
+def strangers(root: Path) -> list[str]:
     """Files of our own packages that were imported from somewhere else than the copy."""
     ours = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] in _OURS]
     files = {Path(file) for module in ours if (file := getattr(module, "__file__", None))}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness import registry
 from harness.core.errors import HarnessError
+from harness.store.places import at_home, is_file, is_folder
 
 TASK_FILE = "task.toml"
 
@@ -28,19 +29,19 @@ class ListedTask:
 
 def find_task(name: str) -> Path:
     """The folder of a task named by path or by name; HarnessError with the nearest names where there is none."""
-    path = Path(name).expanduser()
+    path = at_home(name)
     for folder in (path, path.parent if path.name == TASK_FILE else path, _HERE / name):
-        if (folder / TASK_FILE).is_file():
+        if is_file(folder / TASK_FILE):
             return folder
     offers: dict[str, Path] = {}
     for root, origin in _installed_roots():
-        if (root / name / TASK_FILE).is_file():
+        if is_file(root / name / TASK_FILE):
             offers.setdefault(origin, root / name)
     if len(offers) > 1:
         raise _clash(name, offers)
     if offers:
         return next(iter(offers.values()))
-    if path.is_dir():
+    if is_folder(path):
         raise HarnessError(
             f"the folder {name!r} has no {TASK_FILE}",
             fix=f"write one (see tasks/headlines/{TASK_FILE} for an example), or name another folder",
@@ -62,7 +63,7 @@ def read_toml(file: Path) -> Mapping[str, object]:
     """A TOML file as plain values; HarnessError with the line where it is not TOML."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as err:
         raise HarnessError(f"{file} is not valid TOML: {err}", fix="mend that line", code="E-TOML") from err
 
 

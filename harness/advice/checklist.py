@@ -27,10 +27,10 @@ class Answers(Spec):
     safety: Level = Field(description="what a wrong answer does; low: annoys, medium: costs money, high: harms people")
     facts: Facts = Field(description="whether right answers stay right, or depend on facts that change")
     arrangement: Arrangement = Field(description="what there is: a GPU, only a CPU, a cloud contract, or only an API")
-    memory_gb: float = Field(gt=0, description="memory in GB of the device that tunes, the largest to be had")
-    rows: int = Field(ge=0, description="rows with right answers")
-    input_tokens: int = Field(ge=1, description="tokens of the longest prompt, about")
-    output_tokens: int = Field(ge=1, description="tokens of the longest answer, about")
+    memory_gb: float = Field(gt=0, le=1e6, description="memory in GB of the device that tunes, the largest to be had")
+    rows: int = Field(ge=0, le=10**12, description="rows with right answers")
+    input_tokens: int = Field(ge=1, le=10**9, description="tokens of the longest prompt, about")
+    output_tokens: int = Field(ge=1, le=10**9, description="tokens of the longest answer, about")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from harness.core.bench import BenchResult, Cell, Competitor, Contest, Lead, Sta
 from harness.core.errors import EnvironmentFault
 from harness.core.records import Estimate, RunResult
 from harness.core.types import checkpoint_name
-from harness.store.looks import test_looks
+from harness.store.looks import looks_at_test
 from harness.store.run import FinishedRun
 
 
@@ -34,7 +34,7 @@ def assemble(grid: Grid, ended: Sequence[Ended]) -> BenchResult:
     """Everything a bench concludes from its runs' folders; the same folders give the same result."""
     runs = {each.planned.run_id: _opened(each) for each in ended}
     finished = {run_id: run for run_id, run in runs.items() if isinstance(run, Finished)}
-    looks = {run_id: test_looks(grid.out, run.test_sha256) for run_id, run in finished.items()}
+    looks = {run_id: looks_at_test(run.run.folder) for run_id, run in finished.items()}
     competitors = _competitors(grid, finished)
     spec = grid.cells[0].settings.spec
     resampling = Resampling(spec.seed, spec.n_resamples)

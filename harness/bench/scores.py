@@ -1,4 +1,4 @@
-"""What a finished run's arms scored on each test sample, read back from its folder."""
+"""What a finished run's arms scored on each test sample they answered, read back from its folder."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ from harness.store.run import FinishedRun
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run, open for reading. scored: for each test sample, in order, the arms with a score on it."""
+    """A finished run, open for reading. ids: of the test samples, in order."""
 
     run: FinishedRun
     result: RunResult
     ids: tuple[str, ...]
-    scored: tuple[frozenset[str], ...]
 
     @property
     def test_sha256(self) -> str:
@@ -38,7 +37,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class ArmScores:
-    """Statistics (D, N, K) of the primary metric on test, one layer a draw of shots; answered: (N,)."""
+    """Statistics (D, N, K) of the primary metric on test, one layer a draw of shots; answered in all draws: (N,)."""
 
     ids: tuple[str, ...]
     statistics: FloatArray
@@ -54,11 +53,9 @@ class Measure:
 
 
 def open_run(run: FinishedRun) -> Finished:
-    """The run's result and, for each test sample, its id and the arms that have a score on it."""
-    result = run.load(RunResult, layout.RESULT)
-    rows = [json.loads(line) for line in run.read(layout.SAMPLES).split(b"\n") if line]
-    scored = (frozenset(arm for arm, by_metric in row["scores"].items() if _any(by_metric)) for row in rows)
-    return Finished(run, result, tuple(row["id"] for row in rows), tuple(scored))
+    """The run's result and the ids of its test samples."""
+    ids = (json.loads(line)["id"] for line in run.read(layout.SAMPLES).split(b"\n") if line)
+    return Finished(run, run.load(RunResult, layout.RESULT), tuple(ids))
 
 
 def arm_scores(finished: Finished, arm: str) -> ArmScores:
@@ -68,9 +65,17 @@ def arm_scores(finished: Finished, arm: str) -> ArmScores:
     stacked = np.load(io.BytesIO(finished.run.read(name)), allow_pickle=False)
     ends = np.cumsum([0, *finished.run.load(list[int], f"{name}.json")])
     place = result.metrics.index(result.primary)
-    failures = result.evaluation(arm, "test").estimate(result.primary).failures
-    answered = [not failures or arm in arms for arms in finished.scored]
+    draws = [decode(finished.run.read(file)) for file in _outcome_files(finished, arm)]
+    answered = [all(isinstance(outcome, Completion) for outcome in row) for row in zip(*draws, strict=True)]
     return ArmScores(finished.ids, stacked[:, :, ends[place] : ends[place + 1]], np.array(answered, bool))
+
+
+def _outcome_files(finished: Finished, arm: str) -> Iterator[str]:
+    """Where the outcomes of each of the arm's draws are."""
+    spec = parse(RunSpec, finished.run.read(layout.SPEC), name=layout.SPEC)
+    untuned = {each.name: [candidate.name for candidate in each.candidates] for each in untuned_arms(spec)}
+    for candidate in untuned.get(arm, [arm]):
+        yield f"{layout.evaluation(candidate, 'test')}/{layout.OUTCOMES}"
 
 
 def measure_of(settings: Settings) -> Measure:
@@ -97,6 +102,3 @@ def rows_of(arm: ArmScores, ids: Sequence[str]) -> FloatArray:
     rows: FloatArray = arm.statistics[:, [places[id_] for id_ in ids]]
     return rows
 
-
-def _any(by_metric: dict[str, float | None]) -> bool:
-    return any(score is not None for score in by_metric.values())

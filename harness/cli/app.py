@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from types import FrameType
 
 import typer
@@ -18,6 +19,7 @@ from harness import __version__
 from harness.cli import advising, benching, creating, data, execution, reading, running, scoring
 from harness.cli.terminal import echo
 from harness.core.errors import HarnessError
+from harness.data.display import quote
 
 app = typer.Typer(
     name="harness",
@@ -62,6 +64,7 @@ def main() -> None:
 def run_command_line() -> int:
     """Run the words in sys.argv; the exit code."""
     try:
+        _require_text(sys.argv[1:])
         app(standalone_mode=False)
         return execution.exit_code
     except HarnessError as error:
@@ -77,6 +80,18 @@ def run_command_line() -> int:
         return int(leave.exit_code)
     except Exception as error:
         return _usage_or_bug(error)
+
+
+def _require_text(words: Sequence[str]) -> None:
+    """Refuse what no file, hash or terminal could take: bytes that are not UTF-8 reach Python as lone surrogates."""
+    for number, word in enumerate(words, 1):
+        try:
+            word.encode()
+        except UnicodeEncodeError as err:
+            raise HarnessError(
+                f"word {number} of the command is not UTF-8: {quote(word)}",
+                fix="type it in UTF-8, and rename the file or folder if it is the name of one",
+            ) from err
 
 
 def _usage_or_bug(error: Exception) -> int:

@@ -34,9 +34,10 @@ def execute(
 ) -> None:
     """Do the run, or go on with it, or say that it is done. expected: the folder that a resume must arrive at."""
     global exit_code, resume_command
-    from harness.pipeline.prepare import identify, prepare, require_sound
+    from harness.pipeline.prepare import identify, prepare, require_sound, require_trainable
 
     plugins = plugins_of(settings)
+    require_trainable(settings.spec, plugins)
     identified = identify(settings.spec, plugins, settings.task_folder)
     folder = expected or settings.out / settings.spec.task.name / identified.run_id
     if expected is not None and expected.name != identified.run_id:
@@ -54,13 +55,13 @@ def execute(
     _announce(settings, prepared)
     # Loads the model: what it refuses (device, dtype, vocabulary) is refused before anything is written.
     _ = prepared.backend.identity
-    resume_command = f"harness resume {shlex.quote(str(folder))}"
     _do(settings, prepared, plugins, folder)
     resume_command = ""
     finish(folder, as_json=as_json, allow_failures=allow_failures)
 
 
 def _do(settings: Settings, prepared: Prepared, plugins: Plugins, folder: Path) -> None:
+    global resume_command
     from harness.pipeline.run import run as run_pipeline
     from harness.pipeline.stages import Stages
     from harness.store.cache import GenerationCache
@@ -68,8 +69,11 @@ def _do(settings: Settings, prepared: Prepared, plugins: Plugins, folder: Path) 
     from harness.store.reports import write_reports
     from harness.store.run import RunFolder
 
+    # Until the folder says how the run was started, there is nothing that `harness resume` could go on with.
+    resume_command = shlex.join(["harness", *sys.argv[1:]])
     with RunFolder(folder) as run_folder, choose_display() as display:
         write_environment(folder, settings)
+        resume_command = f"harness resume {shlex.quote(str(folder))}"
         stages = Stages(run_folder, EventLog(folder), display)
         try:
             run_pipeline(prepared, plugins, stages, GenerationCache(settings.out))
@@ -109,7 +113,9 @@ def is_finished(folder: Path) -> bool:
         result = run.load(RunResult, layout.RESULT)
     except EnvironmentFault:
         return False
-    return checkpoints.intact(folder, [checkpoint.sha256 for checkpoint in result.checkpoints])
+    # A rescore has the results of checkpoints whose weights stand with the run it scored again.
+    weights = [] if "rescored" in result.identity else [checkpoint.sha256 for checkpoint in result.checkpoints]
+    return checkpoints.intact(folder, weights)
 
 
 def plugins_of(settings: Settings) -> Plugins:

@@ -11,6 +11,7 @@ import typer
 from harness.cli import execution
 from harness.cli.execution import detectable, execute, prepared_of, show_counts, started_with
 from harness.cli.terminal import echo, echo_json, show_table
+from harness.core.errors import HarnessError
 
 _SECTIONS = "data prompting generation metrics trainer model backend select, and seed, n_resamples, out"
 Words = Annotated[
@@ -44,9 +45,16 @@ def resume(
 ) -> None:
     """Continue a run from where it stopped, with the settings it was started with."""
     from harness.config import resolve
+    from harness.store.layout import RESCORED
     from harness.store.view import find_run
 
     folder = find_run(name, Path("runs")).resolve()
+    if RESCORED in folder.name:
+        raise HarnessError(
+            f"{folder.name} is a rescore, which has nothing to resume",
+            fix=f"harness rescore {folder.name.partition(RESCORED)[0]} with the same words",
+            code="E-USAGE",
+        )
     words, drop_bad, home = started_with(folder)
     if home is not None:
         # The words may hold paths, and these began where the run did.

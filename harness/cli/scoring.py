@@ -13,6 +13,9 @@ from harness.cli.display import choose_display
 from harness.cli.running import AllowFailures, AsJson, Words
 from harness.core.errors import HarnessError
 
+# Sections and keys that a rescore takes; `metric` is metrics.primary.
+_MAY_DIFFER = ("metrics", "metric", "select", "seed", "n_resamples")
+
 
 def evaluate(
     words: Words,
@@ -46,6 +49,7 @@ def rescore(
     from harness.store.run import RunFolder
     from harness.store.view import find_run
 
+    _refuse_other_words(words or [])
     folder = find_run(name, Path("runs")).resolve()
     started, drop_bad, home = execution.started_with(folder)
     here = Path.cwd()
@@ -59,7 +63,7 @@ def rescore(
         with RunFolder(target) as run_folder, choose_display() as display:
             execution.write_environment(target, settings)
             with Stages(run_folder, EventLog(target), display).timed("score again"):
-                rescore(rescoring, plugins, run_folder)
+                rescore(rescoring, run_folder)
             write_reports(target, plugins.reporters)
     os.chdir(here)
     execution.finish(target, as_json=as_json, allow_failures=allow_failures)
@@ -74,10 +78,24 @@ def _without_tuning(words: list[str]) -> list[str]:
             code="E-CONFLICT",
         )
     adapters = [word.partition("=")[2] for word in words if word.startswith("adapter=")]
+    if len(set(adapters)) > 1 or "" in adapters:
+        raise HarnessError("adapter= names one folder", fix="give it once: adapter=path/to/adapter", code="E-CONFLICT")
     rest = [word for word in words if not word.startswith("adapter=")]
     if not adapters:
         return [*rest, "trainer=none"]
     return [*rest, "trainer=given", f"trainer.path={Path(adapters[-1]).expanduser()}"]
+
+
+def _refuse_other_words(words: list[str]) -> None:
+    """Only what scores may differ; anything else would be ignored, or would generate something else."""
+    for word in words:
+        key, equals, _ = word.partition("=")
+        if equals and key.partition(".")[0] not in _MAY_DIFFER:
+            raise HarnessError(
+                f"a rescore scores what was generated; {key}= would generate something else, or nothing",
+                fix="leave it out (metrics, select, seed and n_resamples may differ), or start a new `harness run`",
+                code="E-CONFLICT",
+            )
 
 
 def _replaced(started: list[str], words: list[str]) -> list[str]:

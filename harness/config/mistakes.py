@@ -33,7 +33,7 @@ def all_at_once(mistakes: Sequence[str]) -> HarnessError:
 def _mistake(detail: ErrorDetails, prefix: str, model: type[BaseModel], origins: Mapping[str, str]) -> str:
     full = prefix + ".".join(str(part) for part in detail["loc"])
     shown = full.removeprefix("task.")
-    origin = origins.get(full, next((o for key, o in origins.items() if key.startswith(full)), TASK_FILE))
+    origin = _origin(full, origins)
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
         known = [key.removeprefix("task.") for key, _ in fields_of(model, tuple(prefix.split(".")[:-1]))]
@@ -43,3 +43,11 @@ def _mistake(detail: ErrorDetails, prefix: str, model: type[BaseModel], origins:
     if detail["type"] == "missing":
         return f"{shown} is missing from {TASK_FILE}"
     return f"{shown}: {message} (got {detail['input']!r:.60} from {origin})"
+
+
+def _origin(full: str, origins: Mapping[str, str]) -> str:
+    """Where a value came from: it or the list or table that it stands in, else what stands in it, else the file."""
+    parts = full.split(".")
+    around = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+    inside = (key for key in origins if key.startswith(f"{full}."))
+    return next((origins[key] for key in (*around, *inside) if key in origins), TASK_FILE)

@@ -14,8 +14,10 @@ from harness.catalogue import TASK_FILE
 from harness.config.mistakes import all_at_once, validated
 from harness.config.task import AskedTask, asked_task
 from harness.config.words import Nested, known_fields, leaves, overlay, split_words
+from harness.core.errors import HarnessError
 from harness.core.protocols import Trainer
 from harness.core.specs import RunSpec, TaskSpec
+from harness.data.display import quote
 from harness.scaffold import preset
 
 
@@ -36,7 +38,7 @@ class Settings:
 def resolve(words: Sequence[str], *, drop_bad: bool = False) -> Settings:
     """Words like `task=headlines trainer.lr=1e-4` as typed settings; HarnessError lists every mistake at once."""
     typed = split_words(words)
-    out = Path(typed.pop("out", "runs"))
+    out = _out(typed.pop("out", "runs"))
     named = typed.pop("trainer.name", None)
     asked = asked_task(typed, words)
     trainer_name, trainer_settings, notes = _trainer_settings(asked, named)
@@ -74,6 +76,23 @@ def task_schema() -> Nested:
     schema["properties"]["preset"] = {"type": "string", "enum": list(preset.names()), "description": described}
     schema["required"] = [key for key in schema["required"] if key not in ("name", "metrics")]
     return schema
+
+
+def _out(text: str) -> Path:
+    """The folder of the runs; E-OPTION where no folder can be there."""
+    if not text:
+        raise HarnessError("out= names no folder", fix="type out=FOLDER, or leave it out for runs", code="E-OPTION")
+    path = Path(text)
+    try:
+        nearest = next((place for place in (path, *path.parents) if place.exists()), Path())
+        reason = "" if nearest.is_dir() else f"{quote(str(nearest))} is a file"
+    except (OSError, ValueError) as err:
+        reason = str(getattr(err, "strerror", err))
+    if reason:
+        raise HarnessError(
+            f"out={quote(text)} cannot be a folder: {reason}", fix="name another one: out=FOLDER", code="E-OPTION"
+        )
+    return path
 
 
 def _trainer_settings(asked: AskedTask, named: str | None) -> tuple[str, Nested, tuple[str, ...]]:

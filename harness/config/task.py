@@ -62,6 +62,7 @@ def _from_folder(name: str, rest: Mapping[str, str], typed_preset: str | None) -
     folder = find_task(name)
     document = cast(Nested, dict(read_toml(folder / TASK_FILE)))
     document.setdefault("name", folder.resolve().name)
+    notes = _without_replaced_files(document, rest)
     own_preset = document.pop("preset", None)
     trainer = document.pop("trainer", {})
     if isinstance(trainer, str):
@@ -76,8 +77,20 @@ def _from_folder(name: str, rest: Mapping[str, str], typed_preset: str | None) -
         folder=folder,
         typed=rest,
         origins={**_preset_origins(chosen), **origins},
-        notes=chosen.notes if chosen else (),
+        notes=(*notes, *(chosen.notes if chosen else ())),
     )
+
+
+def _without_replaced_files(document: Nested, typed: Mapping[str, str]) -> tuple[str, ...]:
+    """Take out the files that typed ones stand in place of, and say so: rows are one file to be cut, or one a split."""
+    data = document.get("data")
+    if not isinstance(data, dict):
+        return ()
+    one, *splits = _FILES
+    named = {key for key in _FILES if typed.get(key, "null") != "null"}
+    replaced = splits if named == {one} else [one] if named and one not in named else []
+    gone = [key for key in replaced if data.pop(key.removeprefix("data."), None) is not None]
+    return (f"{', '.join(gone)} of {TASK_FILE} not used: other files were typed",) if gone else ()
 
 
 def _from_rows(rest: Mapping[str, str], typed_preset: str | None) -> AskedTask:

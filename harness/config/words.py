@@ -44,6 +44,10 @@ NAMES = {
 }
 OWN_KEYS = ("task", "preset", "out")
 _SETTABLE = ("model", "backend", "select", "seed", "n_resamples")
+# Levels of lists and tables in each other; no setting needs a tenth of it.
+_DEEPEST = 50
+# Lists whose items are prose, where a comma is a comma.
+_PROSE = (("task", "prompting", "instructions"), ("task", "generation", "stop"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +68,18 @@ class Field:
         if text == "null" and type(None) in arguments:
             return None
         if get_origin(self.annotation) is tuple or any(get_origin(a) is tuple for a in arguments):
-            parts = json.loads(text) if text.startswith("[") else text.split(",") if text else []
-            return cast(JsonValue, parts)
+            return self._items(text)
         return _as_json(text) if self.is_open else text
+
+    def _items(self, text: str) -> JsonValue:
+        """A list typed as JSON, or cut at commas; where its items are prose, the text is the only one."""
+        if not text.startswith("["):
+            parts = [text] if self.path in _PROSE else text.split(",")
+            return [*parts] if text else []
+        try:
+            return _from_json(text)
+        except json.JSONDecodeError as err:
+            raise ValueError(f"begins like a JSON list and is none: {err}") from err
 
 
 def split_words(words: Sequence[str]) -> dict[str, str]:
@@ -125,7 +138,7 @@ def overlay(run: Nested, typed: Mapping[str, str], fields: Mapping[str, Field], 
         try:
             _put(run, (*field.path, *rest), _as_json(text) if rest else field.read(text))
         except ValueError as err:
-            mistakes.append(f"{key}={text}: {err}")
+            mistakes.append(f"{key}={text:.60}: {err}")
         origins[".".join((*field.path, *rest))] = f"typed: {key}={text}"
     return mistakes
 
@@ -174,6 +187,24 @@ def _put(document: Nested, path: Sequence[str], value: JsonValue) -> None:
 def _as_json(text: str) -> JsonValue:
     """The value of an open table, whose types nobody knows: JSON where it is JSON, else the text itself."""
     try:
-        return cast(JsonValue, json.loads(text))
-    except ValueError:
+        return _from_json(text)
+    except json.JSONDecodeError:
         return text
+
+
+def _from_json(text: str) -> JsonValue:
+    """JSON as a value; ValueError where it is none, or nested deeper than anything that is meant."""
+    try:
+        value = cast(JsonValue, json.loads(text))
+        is_too_deep = _is_deeper(value, _DEEPEST)
+    except RecursionError:
+        is_too_deep = True
+    if is_too_deep:
+        raise ValueError(f"lists and tables are nested more than {_DEEPEST} deep")
+    return value
+
+
+def _is_deeper(value: JsonValue, levels: int) -> bool:
+    """Whether lists and tables stand in each other in more levels than this."""
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inner is not None and (levels == 0 or any(_is_deeper(each, levels - 1) for each in inner))

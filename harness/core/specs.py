@@ -93,6 +93,13 @@ class PromptingSpec(Spec):
     shot_separator: str = Field("\n\n", description="between shots, in form = text")
 
     @model_validator(mode="after")
+    def _wordings_differ(self) -> PromptingSpec:
+        wordings = [self.instruction or "", *self.instructions]
+        if len(set(wordings)) < len(wordings) or not all(text.strip() for text in self.instructions):
+            raise ValueError("instructions must differ from each other and from instruction, and say something")
+        return self
+
+    @model_validator(mode="after")
     def _zero_shot_is_there(self) -> PromptingSpec:
         if 0 not in self.shots:
             raise ValueError("shots must contain 0: the tuned model is compared with the same prompt untuned")

@@ -12,10 +12,10 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 import numpy as np
 from pydantic import Field, JsonValue
@@ -35,11 +35,15 @@ if TYPE_CHECKING:
 
 Cell: TypeAlias = str | float | int
 Column: TypeAlias = list[Cell | list[Cell]]
+# Samples and completions as the metric wants them: predictions, and references or lists of them.
+Encode: TypeAlias = Callable[[Sequence[Sample], Sequence[str]], tuple[list[Cell], Column]]
 
 _PREFIX = "hf:"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _TIMEOUT_S = 5.0
 _N_PROBES = 32
+# The number of an answer that is no label, and of another one where that matters.
+_OFF, _OFF_TOO = -1, -2
 _TOLERANCE = 1e-9
 
 
@@ -62,24 +66,25 @@ class Options(Spec):
 class Scorer:
     """One loaded metric with its settings: texts in, one number out.
 
-    direct: whether `_compute` may be called on the encoded columns, without the detour through Arrow files.
+    n_wanted: how many different first references the task has. direct: whether `_compute` may be called on the encoded
+    columns, without the detour through Arrow files.
     """
 
     name: str
     module: EvaluationModule
     options: Options
-    encode: Callable[[Sample, str], tuple[Cell, Cell | list[Cell]]]
+    encode: Encode
+    n_wanted: int
     direct: bool
 
     def outputs(self, samples: Sequence[Sample], completions: Sequence[str]) -> Mapping[str, object]:
         """Everything the metric returns; HarnessError E-METRIC where it fails."""
-        rows = [self.encode(sample, completion) for sample, completion in zip(samples, completions, strict=True)]
-        predictions, references = [row[0] for row in rows], [row[1] for row in rows]
+        predictions, references = self.encode(samples, completions)
         try:
             found = (_direct if self.direct else _computed)(self.module, predictions, references, self.options.kwargs)
         except Exception as err:
             raise HarnessError(
-                f"metric {self.name!r} failed on {len(rows)} rows: {type(err).__name__}: {escape(str(err), 300)}",
+                f"metric {self.name!r} failed on {len(predictions)} rows: {type(err).__name__}: {escape(str(err), 300)}",
                 fix="see its documentation for what it needs: inputs, references and kwargs in"
                 f" [metrics.options.{toml_key(self.name)}]",
                 code="E-METRIC",
@@ -89,13 +94,17 @@ class Scorer:
     def score(self, key: str, samples: Sequence[Sample], completions: Sequence[str]) -> float:
         """The number under `key`; nan where it is undefined.
 
-        ValueError and division by zero are how metrics say so (one class only, nothing predicted): resamples and
-        slices may be like that. A metric that is called wrongly failed in `create` already.
+        Division by zero is how metrics say so (nothing predicted), and a ValueError where the rows lack a class that
+        the task has: resamples and slices may be like that. Any other ValueError is about the answers, and an error:
+        no number there would leave the answers unjudged.
         """
         try:
             value = _number(self.outputs(samples, completions).get(key))
         except HarnessError as err:
-            if isinstance(err.__cause__, ValueError | ArithmeticError):
+            undefined = isinstance(err.__cause__, ArithmeticError) or (
+                isinstance(err.__cause__, ValueError) and len(_wanted(samples)) < self.n_wanted
+            )
+            if undefined:
                 return float("nan")
             raise
         return float("nan") if value is None else value
@@ -169,6 +178,7 @@ def create(context: MetricContext) -> AnyMetric:
     module = load(context, where)
     scorer = _scorer(context, module, options)
     key = _key(context, scorer)
+    off_label = _off_label_caveats(context, scorer, key) if options.inputs == "labels" else ()
     up = options.higher_is_better
     best = float(up) if options.best is None else options.best
     worst = float(not up) if options.worst is None else options.worst
@@ -176,7 +186,7 @@ def create(context: MetricContext) -> AnyMetric:
         raise option_error(context, f"best is {best:g} and worst {worst:g}", fix="set best, worst and higher_is_better")
     kind = PublishedMean if options.additive else Published
     signature = _signature(where, module, options, key)
-    return kind(context.name, signature, scorer, key, up, best, worst, tuple(_caveats(context, options)))
+    return kind(context.name, signature, scorer, key, up, best, worst, (*_caveats(context, options), *off_label))
 
 
 def load(context: MetricContext, where: str) -> EvaluationModule:
@@ -255,8 +265,11 @@ def _check_hub(name: str, where: str) -> None:
 
 def _scorer(context: MetricContext, module: EvaluationModule, options: Options) -> Scorer:
     """The metric with its inputs' encoding; direct where that gives what compute() gives, on the references."""
-    slow = Scorer(context.name, module, options, _encoding(context, options), direct=False)
-    fast = Scorer(context.name, module, options, slow.encode, direct=True)
+    n_wanted = len(_wanted(context.samples))
+    slow = Scorer(context.name, module, options, _encoding(context, options), n_wanted, direct=False)
+    if options.inputs == "numbers" and _is_scale_free(context, slow):
+        slow = replace(slow, encode=_encoding(context, options, opposed=True))
+    fast = replace(slow, direct=True)
     samples, answers = _probes(context)
     expected = slow.outputs(samples, answers)
     try:
@@ -278,47 +291,88 @@ def _probes(context: MetricContext) -> tuple[list[Sample], list[str]]:
     return samples, [(s if i % 2 else t).references[0] for i, (s, t) in enumerate(zip(samples, shifted, strict=True))]
 
 
-def _encoding(context: MetricContext, options: Options) -> Callable[[Sample, str], tuple[Cell, Cell | list[Cell]]]:
-    """(prediction, reference or references) as the metric wants them."""
-    cell: Callable[[Sample, str], Cell]
-    if options.inputs == "labels":
-        classes = options.labels or tuple(
-            sorted({label_of(text, None) or "" for s in context.samples for text in s.references})
-        )
-        places = {label.strip(): place for place, label in enumerate(classes)}
+def _wanted(samples: Sequence[Sample]) -> set[str]:
+    """The different first references."""
+    return {sample.references[0].strip() for sample in samples}
 
-        def cell(sample: Sample, text: str) -> Cell:
-            # No class of the metric's: wrong whatever is wanted.
-            return places.get(text.strip(), -1)
-    elif options.inputs == "numbers":
-        cell = _numbers(context, options)
-    else:
 
-        def cell(sample: Sample, text: str) -> Cell:
-            # Arrow keeps UTF-8, which has no lone surrogates.
-            return text.encode("utf-8", "replace").decode("utf-8")
+def _encoding(context: MetricContext, options: Options, *, opposed: bool = False) -> Encode:
+    """Texts as the metric's cells. opposed: see `_silence`."""
+    cell = _labels(context, options) if options.inputs == "labels" else _text
+    if options.inputs == "numbers":
+        cell = _numbers(context)
+    silence = _silence(context, options, opposed=opposed) if options.inputs == "numbers" else None
 
-    def encode(sample: Sample, completion: str) -> tuple[Cell, Cell | list[Cell]]:
-        wanted = [cell(sample, reference) for reference in sample.references]
-        return cell(sample, completion), wanted if options.references == "list" else wanted[0]
+    def encode(samples: Sequence[Sample], completions: Sequence[str]) -> tuple[list[Cell], Column]:
+        wanted = [[cast(Cell, cell(reference)) for reference in sample.references] for sample in samples]
+        found = [cell(completion) for completion in completions]
+        firsts = [references[0] for references in wanted]
+        predictions = cast("list[Cell]", found if silence is None else silence(found, cast("list[float]", firsts)))
+        columns: Column = [*wanted] if options.references == "list" else [*firsts]
+        if len(predictions) != len(columns):
+            raise ValueError(f"{len(predictions)} completions for {len(columns)} samples")
+        return predictions, columns
 
     return encode
 
 
-def _numbers(context: MetricContext, options: Options) -> Callable[[Sample, str], Cell]:
-    """Texts as numbers; an answer that is none is off by the largest error, towards the other end of the range."""
+def _text(text: str) -> Cell | None:
+    # Arrow keeps UTF-8, which has no lone surrogates.
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _labels(context: MetricContext, options: Options) -> Callable[[str], Cell | None]:
+    """Labels as numbers from 0; -1 for what is no class of the metric's: wrong whatever is wanted."""
+    places = {label.strip(): place for place, label in enumerate(_classes(context, options))}
+    return lambda text: places.get(text.strip(), _OFF)
+
+
+def _classes(context: MetricContext, options: Options) -> tuple[str, ...]:
+    found = {label_of(text, None) or "" for s in context.samples for text in s.references}
+    return options.labels or tuple(sorted(found))
+
+
+def _numbers(context: MetricContext) -> Callable[[str], Cell | None]:
+    """Texts as numbers, None for what is none; HarnessError where a reference is none."""
+    for sample in context.samples:
+        reference_numbers(sample, None, metric=context.name)
+    return lambda text: number_of(text, None)
+
+
+def _silence(
+    context: MetricContext, options: Options, *, opposed: bool
+) -> Callable[[list[Cell | None], list[float]], list[float]]:
+    """What stands for answers that are no numbers: the largest error away, towards the other end of the range.
+
+    opposed: for metrics that see no scale. A set distance would still rise with the references, so such an answer lies
+    beyond all references, at the bottom where the reference is above these rows' mean and at the top where it is below.
+    """
     numbers = [n for s in context.samples for n in reference_numbers(s, None, metric=context.name)] or [0.0]
     largest = options.largest_error or max(numbers) - min(numbers) or 1.0
-    center = float(np.mean(numbers))
+    center, low, high = float(np.mean(numbers)), min(numbers) - largest, max(numbers) + largest
 
-    def cell(sample: Sample, text: str) -> Cell:
-        found = number_of(text, None)
-        if found is not None:
-            return found
-        reference = reference_numbers(sample, None, metric=context.name)[0]
-        return reference - largest if reference >= center else reference + largest
+    def filled(found: list[Cell | None], references: list[float]) -> list[float]:
+        middle = float(np.mean(references)) if opposed and references else center
+        away = [low if wanted >= middle else high for wanted in references]
+        if not opposed:
+            away = [wanted - largest if wanted >= middle else wanted + largest for wanted in references]
+        return [other if number is None else cast(float, number) for number, other in zip(found, away, strict=True)]
 
-    return cell
+    return filled
+
+
+def _is_scale_free(context: MetricContext, scorer: Scorer) -> bool:
+    """Whether the metric gives answers on another scale the same numbers, as correlations do."""
+    samples, answers = _probes(context)
+    numbers = [number_of(answer, None) or 0.0 for answer in answers]
+    scaled = [repr(3 * number + 7) for number in numbers]
+    one, other = (
+        [_number(value) for value in scorer.outputs(samples, texts).values()] for texts in (answers, scaled)
+    )
+    return bool(one) and all(
+        a is None or (b is not None and math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-6))
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 def _key(context: MetricContext, scorer: Scorer) -> str:
@@ -333,6 +387,38 @@ def _key(context: MetricContext, scorer: Scorer) -> str:
     known = ", ".join(quote(name, 40) for name in numbers) or "none"
     what = "it returns several numbers" if key is None and numbers else f"it returns no number {quote(str(key))}"
     raise option_error(context, f"{what}; numbers: {known}", fix="set key to one of them")
+
+
+def _off_label_caveats(context: MetricContext, scorer: Scorer, key: str) -> tuple[str, ...]:
+    """What the metric makes of answers that are no label: nothing, a class of their own, or an error.
+
+    HarnessError where they raise, or where they become a class although the metric can be told its classes: tuned
+    models answer so rarely and untuned ones often, so the two would be averaged over different classes.
+    """
+    samples, answers = _probes(context)
+    # Two such answers: one more class where they are told apart, and only there.
+    samples, answers = [samples[0], samples[0], *samples], ["", "", *answers]
+    numbers = list(range(len(_classes(context, scorer.options))))
+    named = f"set kwargs.labels = {json.dumps(numbers)}, the numbers of its classes"
+
+    def score(second: int) -> float | None:
+        def encode(rows: Sequence[Sample], texts: Sequence[str]) -> tuple[list[Cell], Column]:
+            predictions, references = scorer.encode(rows, texts)
+            return [_OFF, second, *predictions[2:]], references
+
+        return _number(replace(scorer, encode=encode).outputs(samples, answers).get(key))
+
+    try:
+        one, other = score(_OFF), score(_OFF_TOO)
+    except HarnessError as err:
+        only = f'{named}, or [1] for the second class alone, with kwargs.average = "micro" or "macro"'
+        what = f"it fails on an answer that is no label: {escape(str(err.__cause__), 200)}"
+        raise option_error(context, what, fix=f"{only}, or choose macro_f1 or f1 of this harness") from err
+    if one is None or other is None or one == other or (math.isnan(one) and math.isnan(other)):
+        return ()
+    if "labels" in inspect.signature(scorer.module._compute).parameters and "labels" not in scorer.options.kwargs:
+        raise option_error(context, "it counts answers that are no label as one more class", fix=named)
+    return ("counts answers that are no label as one more class",)
 
 
 def _direct(

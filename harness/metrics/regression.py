@@ -1,8 +1,9 @@
 """Numbers against numbers: squared and absolute error, R², Pearson's correlation, as sums of powers.
 
-Statistics (10): 1, |error|, error², reference, reference², answer, answer², answer x reference, whether the answer is
-no number, whether it is off by more than the largest error. Answers and references are counted from the references'
-mean, so that squares of large numbers keep their digits.
+Statistics (12): 1, |error|, error², reference, reference², answer, answer², answer x reference, whether the answer is
+no number, whether it is off by more than the largest error, reference and reference² where the answer is no number (the
+answer's own powers are 0 there). Answers and references are counted from the references' mean, so that squares of large
+numbers keep their digits.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from harness.metrics.mean import MeanMetric, ratio
 from harness.metrics.numeric import number_of, reference_numbers
 
 Kind = Literal["mse", "rmse", "mae", "r2", "pearson"]
-N_STATISTICS = 10
+N_STATISTICS = 12
 _ONE, _NO_NUMBER, _TOO_FAR = 0, 8, 9
 
 
@@ -42,9 +43,10 @@ class Reading:
 
     An answer that is no number is off by `largest` (away from `center`): leaving it out would reward silence. An
     answer further off than `largest` is off by `largest`: one slip of 1e30 must not drown a thousand answers. Both are
-    reported beside the score. A correlation sees answers within `largest` of the references' range: cut near each
-    reference, a constant far away would rise with them. Several references: the nearest, or the first for an answer
-    that is no number.
+    reported beside the score. A correlation sees answers within `largest` of the references' range (`bounds`): cut near
+    each reference, a constant far away would rise with them. Whatever stood for an answer that is no number could rise
+    with the references of some rows, so a correlation takes nothing for it: see `least_correlation`. Several
+    references: the nearest, or the first for an answer that is no number.
     """
 
     metric: str
@@ -58,22 +60,26 @@ class Reading:
         references = reference_numbers(sample, self.key, metric=self.metric)
         answer = number_of(completion, self.key)
         if answer is None:
-            reference = references[0]
-            counted = reference + (-self.largest if reference >= self.center else self.largest)
-        else:
-            reference = min(references, key=lambda wanted: abs(answer - wanted))
-            counted = max(self.bounds[0], min(self.bounds[1], answer))
-        off = self.largest if answer is None else abs(answer - reference)
+            y = references[0] - self.center
+            return (1, self.largest, self.largest**2, y, y * y, 0, 0, 0, 1, 0, y, y * y)
+        reference = min(references, key=lambda wanted: abs(answer - wanted))
+        off = abs(answer - reference)
         error, too_far = min(off, self.largest), off > self.largest
-        y, x = reference - self.center, counted - self.center
-        return (1, error, error**2, y, y * y, x, x * x, x * y, answer is None, too_far)
+        y, x = reference - self.center, max(self.bounds[0], min(self.bounds[1], answer)) - self.center
+        return (1, error, error**2, y, y * y, x, x * x, x * y, 0, too_far, 0, 0)
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """How far apart two answers can be for a correlation, and how far from the references' mean one can be."""
+        low, high = self.bounds
+        return high - low, max(high - self.center, self.center - low)
 
 
 @dataclass(frozen=True, slots=True)
 class Regression:
     """A score of numbers; equal to scikit-learn's (scipy's) wherever every answer is a number within the largest error.
 
-    R² and Pearson's r are undefined where all references are equal, r also where all answers are.
+    R² and Pearson's r are undefined where all references are equal, r also where all answers are numbers and equal.
     """
 
     name: str
@@ -86,13 +92,13 @@ class Regression:
     worst: float
 
     def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
-        """(N, 10), see above."""
+        """(N, 12), see above."""
         rows = [self.reading.row(s, c) for s, c in zip(samples, completions, strict=True)]
         return np.array(rows, dtype=np.float64).reshape(-1, N_STATISTICS)
 
     def value(self, totals: FloatArray) -> FloatArray:
         """The score of summed powers."""
-        n, absolute, squared, y, yy, x, xx, xy = np.moveaxis(totals[..., :8], -1, 0)
+        n, absolute, squared, y, yy = np.moveaxis(totals[..., :5], -1, 0)
         if self.kind == "mae":
             return ratio(absolute, n)
         if self.kind in ("mse", "rmse"):
@@ -101,8 +107,7 @@ class Regression:
         spread_y = _spread(n, y, yy)
         if self.kind == "r2":
             return 1 - ratio(squared, spread_y)
-        covariance = n * xy - x * y
-        return np.clip(ratio(covariance, n * np.sqrt(spread_y * _spread(n, x, xx))), -1.0, 1.0)
+        return least_correlation(totals, spread_y, self.reading.reach)
 
     def per_sample(self, statistics: FloatArray) -> FloatArray:
         """The sample's absolute or squared error; for R² 1 - error² / the references' variance; none for r."""
@@ -152,7 +157,10 @@ def create_r2(context: MetricContext) -> Metric:
 
 
 def create_pearson(context: MetricContext) -> Metric:
-    """Pearson's correlation of answers and references: do they rise together, whatever the scale?"""
+    """Pearson's correlation of answers and references: do they rise together, whatever the scale?
+
+    Answers that are no numbers count as the worst that could stand in their place: a few cost much.
+    """
     return _create(context, "pearson")
 
 
@@ -167,8 +175,9 @@ def _create(context: MetricContext, kind: Kind) -> Metric:
         raise option_error(context, "all references are the same number", fix="measure mae")
     # Worst: what the bound on missing samples may assume of each of them.
     worst = {"mse": largest**2, "rmse": largest, "mae": largest, "pearson": -1.0}
+    silence = "worst-of-all" if kind == "pearson" else "largest-error"
     signature = (
-        f"{kind}|{field_signature(options.field)}|no-number:largest-error|largest-error:{largest:.12g}"
+        f"{kind}|{field_signature(options.field)}|no-number:{silence}|largest-error:{largest:.12g}"
         f"|refs:nearest-or-first|{VERSION}"
     )
     bounds = (min(numbers) - largest, max(numbers) + largest)
@@ -186,6 +195,31 @@ def _largest(context: MetricContext, options: Options, numbers: Sequence[float])
     if not np.isfinite(largest**2 * len(numbers)):
         raise option_error(context, "the references' range is too large to square", fix="set largest_error")
     return largest
+
+
+def least_correlation(totals: FloatArray, spread_y: FloatArray, reach: tuple[float, float]) -> FloatArray:
+    """Pearson's r; with answers that are no numbers, a lower bound of what any numbers in their place would give.
+
+    So silence scores no more than any answer does, in every slice and however many are silent already. spread_y: sum
+    of squared deviations of all references. reach: see `Reading.reach`.
+
+    The deviations of all answers are a part that the answered rows fix (a² = their own spread, covariance c with the
+    references) and a part at right angles to it that the silent ones choose, of length s, on which the references'
+    deviations have length b. So r is at least (c - s b) / sqrt((a² + s²) spread_y), at its least over the s that the
+    bounds allow. Every further silent row allows all that was allowed before, and more.
+    """
+    n, _, _, y, yy, x, xx, xy, silent, _, silent_y, silent_yy = np.moveaxis(totals, -1, 0)
+    answered, y, yy = n - silent, y - silent_y, yy - silent_yy
+    fixed, fixed_y = (np.nan_to_num(_spread(answered, power, square)) for power, square in ((x, xx), (y, yy)))
+    # Without a spread, what is left of the covariance is rounding.
+    covariance = np.where((fixed > 0) & (fixed_y > 0), xy - np.nan_to_num(ratio(x * y, answered)), 0.0)
+    free_y = np.sqrt(np.maximum(spread_y - fixed_y, 0.0))
+    apart, away = reach
+    longest = np.minimum(silent * apart**2, silent * away**2 + np.nan_to_num(ratio(x * x, answered)))
+    length = np.sqrt(np.where(silent > 0, longest, 0.0))
+    lowest = ratio(fixed * free_y, -covariance)
+    length = np.where((covariance < 0) & (lowest < length), lowest, length)
+    return np.clip(ratio(covariance - length * free_y, np.sqrt((fixed + length**2) * spread_y)), -1.0, 1.0)
 
 
 def _spread(n: FloatArray, x: FloatArray, xx: FloatArray) -> FloatArray:

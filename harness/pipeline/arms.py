@@ -5,12 +5,15 @@ from __future__ import annotations
 from harness.core.specs import PromptingSpec, RunSpec
 from harness.core.types import Arm, Candidate, Checkpoint
 
+# What the name of every untuned arm begins with.
+BASE = "base"
+
 
 def untuned_arms(spec: RunSpec) -> tuple[Arm, ...]:
     """The baselines: zero-shot in the task's own words first, then by shots, then each other wording likewise."""
     prompting = spec.task.prompting
-    wordings: list[tuple[str, str | None]] = [("base", None)]
-    wordings += [(f"base-instruction{i}", text) for i, text in enumerate(prompting.instructions, start=1)]
+    wordings: list[tuple[str, str | None]] = [(BASE, None)]
+    wordings += [(f"{BASE}-instruction{i}", text) for i, text in enumerate(prompting.instructions, start=1)]
     shots = sorted(set(prompting.shots))
     return tuple(_untuned(name, text, k, prompting) for name, text in wordings for k in shots)
 

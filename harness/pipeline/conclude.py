@@ -17,6 +17,7 @@ from harness.core.records import (
 )
 from harness.core.types import CHECKPOINT_PREFIX, checkpoint_name
 from harness.data.display import escape as one_line
+from harness.pipeline.slices import MOST_SLICES
 from harness.pipeline.words import number, probability, signed
 
 # What is said of both answers together. Same prompt: did tuning change anything? Best untuned: was it worth it?
@@ -51,7 +52,10 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a conclusion is drawn from. metrics: primary first. test: the records of all arms on test."""
+    """What a conclusion is drawn from.
+
+    metrics: primary first. test: the records of all arms on test. left_out: field -> slices that were not compared.
+    """
 
     metrics: Sequence[AnyMetric]
     selection: Selection
@@ -59,6 +63,7 @@ class Evidence:
     slices: Sequence[SliceComparison]
     test: Mapping[str, EvaluationRecord]
     audit: AuditRecord
+    left_out: Mapping[str, int]
 
     @property
     def metric(self) -> AnyMetric:
@@ -103,7 +108,8 @@ def conclude_untuned(evidence: Evidence) -> Conclusion:
         plain = f"{number(comparison.baseline_value)} with {comparison.baseline} ({_difference(comparison)})"
         against = f", the best prompt on validation, against {plain}"
     else:
-        against = ", which is also the best prompt on validation" if len(evidence.test) > 1 else ""
+        n_tried = len(evidence.selection.scores)
+        against = f", the best of {n_tried} prompts on validation" if n_tried > 1 else ""
     return Conclusion(
         sentence=f"{found}{against}{_worse_slices(evidence)}; 95 % intervals, n = {figure.n} test samples.",
         answer=evidence.comparisons[0].answer if evidence.comparisons else None,
@@ -111,7 +117,7 @@ def conclude_untuned(evidence: Evidence) -> Conclusion:
         coverage=evidence.coverage,
         coverage_met=evidence.coverage == 1,
         caveats=tuple(_caveats(evidence)),
-        next_steps=("tune it and compare: harness run with the same words",),
+        next_steps=("tune it and compare: harness run with the same task and model",),
     )
 
 
@@ -216,7 +222,11 @@ def _caveats(evidence: Evidence) -> list[str]:
 
 
 def _slice_caveats(evidence: Evidence) -> list[str]:
-    """Slices of the primary metric that fell by more than is worth having, but not beyond doubt."""
+    """Slices of the primary metric that fell by more than is worth having, but not beyond doubt; those left out."""
+    notes = [
+        f"{one_line(field)} has too many values: only its {MOST_SLICES} largest slices were compared, {n} were not"
+        for field, n in evidence.left_out.items()
+    ]
     fell = [
         f"{one_line(row.name)} ({_slice_difference(row)})"
         for row in evidence.slices
@@ -226,8 +236,8 @@ def _slice_caveats(evidence: Evidence) -> list[str]:
         and row.delta < -row.smallest_effect
     ]
     if not fell:
-        return []
-    return [f"lower in {len(fell)} slices, which may be chance: {', '.join(fell[:_MOST_NAMED])}"]
+        return notes
+    return [*notes, f"lower in {len(fell)} slices, which may be chance: {', '.join(fell[:_MOST_NAMED])}"]
 
 
 def _leak_caveats(comparisons: Sequence[Comparison], audit: AuditRecord) -> list[str]:
@@ -259,7 +269,8 @@ def _next_steps(selection: Selection, best: Comparison, chosen: EvaluationRecord
             f"a test set of {best.n_needed} samples would tell a difference of {best.smallest_effect:g} (80 % power)"
         )
     measured = bool(selection.scores) and not selection.no_signal
-    if measured and selection.best_step == final_step and best.answer != "worse":
+    several = len(selection.scores) > 1 and sum(name.startswith(CHECKPOINT_PREFIX) for name in selection.scores) > 1
+    if measured and several and selection.best_step == final_step and best.answer != "worse":
         steps.append("the last checkpoint scored best: more epochs may help (trainer.epochs)")
     if selection.best_step is not None and selection.chosen_step != selection.best_step:
         best_name = checkpoint_name(selection.best_step)

@@ -12,35 +12,40 @@ import numpy as np
 
 from harness.core.protocols import RECOMPUTED_RESAMPLES, AnyMetric, Metric
 from harness.core.types import BoolArray, Completion, FloatArray, Outcome, Sample
-from harness.stats.recomputed import Derived, counted
+from harness.stats.recomputed import Derived, counted, counted_steps
 
 
 @dataclass(frozen=True)
 class MeanOverDraws(Derived):
-    """A metric over (N, D * K) statistics: D draws of the wrapped metric, each of width K."""
+    """A metric over (N, D * K) statistics: one metric for each of D draws, each of width K, all of one signature."""
 
-    metric: Metric
-    n_draws: int
+    draws: tuple[Metric, ...]
+
+    @property
+    def metric(self) -> AnyMetric:  # type: ignore[override]
+        """What all draws are measured by."""
+        return self.draws[0]
 
     @property
     def signature(self) -> str:
-        """The wrapped metric's signature, and how many draws are averaged."""
-        return f"{self.metric.signature}|mean-of-draws:{self.n_draws}"
+        """The metric's signature, and how many draws are averaged."""
+        return f"{self.metric.signature}|mean-of-draws:{len(self.draws)}"
 
     def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
         """The same completions in every draw, (N, D * K)."""
-        return beside(self.metric.measure(samples, completions)[None], self.n_draws)
+        joined: FloatArray = np.concatenate([draw.measure(samples, completions) for draw in self.draws], axis=1)
+        return joined
 
     def value(self, totals: FloatArray) -> FloatArray:
         """Mean of the draws' values; nan where one is undefined."""
-        draws = np.split(totals, self.n_draws, axis=-1)
-        mean: FloatArray = np.mean([self.metric.value(draw) for draw in draws], axis=0)
+        parts = zip(self.draws, np.split(totals, len(self.draws), axis=-1), strict=True)
+        mean: FloatArray = np.mean([draw.value(part) for draw, part in parts], axis=0)
         return mean
 
     def per_sample(self, statistics: FloatArray) -> FloatArray:
         """Mean of the draws' scores, (N,)."""
-        draws = np.split(statistics, self.n_draws, axis=1)
-        mean: FloatArray = np.mean([self.metric.per_sample(draw) for draw in draws], axis=0)
+        parts = zip(self.draws, np.split(statistics, len(self.draws), axis=1), strict=True)
+        mean: FloatArray = np.mean([draw.per_sample(part) for draw, part in parts], axis=0)
         return mean
 
 
@@ -68,7 +73,7 @@ def measured(metric: AnyMetric, samples: Sequence[Sample], outcomes: Sequence[Ou
 
 
 def additive(metric: AnyMetric, arms: Sequence[Drawn], used: BoolArray) -> tuple[Metric, list[FloatArray]]:
-    """One additive metric for these arms, and each arm's statistics (n, D * K) over the samples in `used`.
+    """One additive metric for one or two arms, and each arm's statistics (n, D * K) over the samples in `used`.
 
     An arm of a single draw stands beside one of several with its draw repeated. used: (N,), all arms answered there.
     """
@@ -77,11 +82,18 @@ def additive(metric: AnyMetric, arms: Sequence[Drawn], used: BoolArray) -> tuple
         stacks = [arm.statistics[:, used] for arm in arms]
         return over_draws(metric, n_draws), [beside(stack, n_draws) for stack in stacks]
     samples = [sample for sample, keep in zip(arms[0].samples, used, strict=True) if keep]
-    texts = [[_texts(draw, used) for draw in arm.outcomes] for arm in arms]
-    rows, statistics = counted(metric, samples, [draw for arm in texts for draw in arm])
-    ends = np.cumsum([len(arm) for arm in texts])
-    stacks = [np.stack(statistics[end - len(arm) : end]) for arm, end in zip(texts, ends, strict=True)]
-    return over_draws(rows, n_draws), [beside(stack, n_draws) for stack in stacks]
+    slots = [counted(metric, samples, [_texts(arm, draw, used) for arm in arms]) for draw in range(n_draws)]
+    joined = [np.concatenate([statistics[a] for _, statistics in slots], axis=1) for a in range(len(arms))]
+    rows: list[Metric] = [row for row, _ in slots]
+    return rows[0] if n_draws == 1 else MeanOverDraws(tuple(rows)), joined
+
+
+def additive_steps(metric: AnyMetric, arms: Sequence[Drawn], used: BoolArray) -> tuple[Metric, list[FloatArray]]:
+    """The same for any number of checkpoints, which have one draw each, to choose among."""
+    if isinstance(metric, Metric):
+        return metric, [arm.statistics[0][used] for arm in arms]
+    samples = [sample for sample, keep in zip(arms[0].samples, used, strict=True) if keep]
+    return counted_steps(metric, samples, [_texts(arm, 0, used) for arm in arms])
 
 
 def resamples_for(metric: AnyMetric, n_resamples: int) -> int:
@@ -91,7 +103,7 @@ def resamples_for(metric: AnyMetric, n_resamples: int) -> int:
 
 def over_draws(metric: Metric, n_draws: int) -> Metric:
     """The metric for arms of this many draws; itself for one, so that exact tests stay available."""
-    return metric if n_draws == 1 else MeanOverDraws(metric, n_draws)
+    return metric if n_draws == 1 else MeanOverDraws((metric,) * n_draws)
 
 
 def beside(statistics: FloatArray, n_draws: int) -> FloatArray:
@@ -101,5 +113,7 @@ def beside(statistics: FloatArray, n_draws: int) -> FloatArray:
     return joined
 
 
-def _texts(draw: Sequence[Outcome], used: BoolArray) -> list[str]:
-    return [o.text for o, keep in zip(draw, used, strict=True) if keep and isinstance(o, Completion)]
+def _texts(arm: Drawn, draw: int, used: BoolArray) -> list[str]:
+    """The completions of one draw; an arm of a single draw has it in every place."""
+    outcomes = arm.outcomes[draw if len(arm.outcomes) > 1 else 0]
+    return [o.text for o, keep in zip(outcomes, used, strict=True) if keep and isinstance(o, Completion)]

@@ -48,6 +48,8 @@ class Generation:
     renderers: Renderers
     shots: ShotPool
     sampling: Sampling
+    # What the backend is, with its options: part of every key.
+    generator: Mapping[str, JsonValue]
     # Every checkpoint answers the same zero-shot prompts: (split, instruction) -> their token ids.
     _zero_shot: dict[tuple[Split, str | None], tuple[tuple[int, ...], ...]] = field(default_factory=dict)
 
@@ -59,7 +61,7 @@ class Generation:
         inputs: dict[str, JsonValue] = {
             "requests": hash_requests(requests),
             "checkpoint": candidate.checkpoint.sha256 if candidate.checkpoint else None,
-            "backend": dict(self.backend.identity),
+            "backend": dict(self.generator),
             "tokenizer": self.backend.tokenizer.sha256,
         }
         journal = self.stages.folder.folder / folder / layout.OUTCOMES_JOURNAL
@@ -73,7 +75,7 @@ class Generation:
             outcomes = self._journaled(requests, journal, key, progress)
             made = CachedGeneration(encode(requests, outcomes), canonical(proof))
             if all(isinstance(outcome, Completion) for outcome in outcomes.values()):
-                self.cache.put(key, made)
+                self._keep(key, made)
             return {file: made.outcomes, proof_file: made.proof}
 
         self.stages.run(f"evaluate {candidate.name} on {split}", inputs, make)
@@ -99,6 +101,13 @@ class Generation:
         if k == 0:
             self._zero_shot[place] = prompts
         return prompts
+
+    def _keep(self, key: str, made: CachedGeneration) -> None:
+        """Into the cache, which may fail: nothing is lost but time, next time."""
+        try:
+            self.cache.put(key, made)
+        except EnvironmentFault as fault:
+            self.stages.note(f"not cached: {fault.what}")
 
     def _prove(self, candidate: Candidate, requests: Sequence[Request]) -> AdapterProof | None:
         if candidate.checkpoint is None:

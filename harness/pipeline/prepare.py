@@ -11,10 +11,10 @@ from pydantic import BaseModel, JsonValue
 from harness import RESULTS_VERSION
 from harness.audit import audit, droppable
 from harness.core.errors import HarnessError
-from harness.core.protocols import AnyMetric, Backend, BackendKind, Reporter, Trainer
+from harness.core.protocols import AnyMetric, Backend, BackendKind, Metric, Reporter, Trainer
 from harness.core.records import AuditRecord, Finding
 from harness.core.specs import RunSpec
-from harness.core.types import Sampling, TokenRow
+from harness.core.types import Sample, Sampling, TokenRow
 from harness.data import Dataset, read
 from harness.metrics.context import MetricContext
 from harness.pipeline.rendering import Rendered, long_shots, render, special_texts
@@ -22,6 +22,9 @@ from harness.prompting import Renderer, Renderers, ShotPool
 from harness.store.encoding import fingerprint
 
 _DEFAULT_EFFECT = 0.02
+# As a share of the metric's range; a smaller difference would need billions of samples.
+_SMALLEST_SHARE = 1e-6
+_N_TRIED = 4
 
 MetricMaker = Callable[[MetricContext], AnyMetric]
 
@@ -77,6 +80,11 @@ class Prepared:
         return self.renderers.own
 
     @property
+    def generator(self) -> dict[str, JsonValue]:
+        """All that decides what the model answers to given token ids, the checkpoint and the decoding aside."""
+        return {**self.backend.identity, "options": dict(self.spec.backend.options)}
+
+    @property
     def smallest_effect(self) -> float:
         """What would be worth having in the primary metric."""
         return effect_of(self.spec, self.metrics[0])
@@ -125,7 +133,7 @@ def _asked(spec: RunSpec) -> dict[str, JsonValue]:
 def prepare(identified: Identified, plugins: Plugins) -> Prepared:
     """Open the tokenizer, render every row, audit the data. Fatal findings are for the caller to raise."""
     spec, dataset = identified.spec, identified.dataset
-    _check_settings(spec, dataset, plugins)
+    _check_settings(spec, dataset)
     backend = plugins.backend.create(spec.model, spec.backend, thinking=spec.task.prompting.thinking)
     renderers = Renderers(backend.tokenizer, spec.task.prompting, train_on_all=spec.task.data.train_on == "all")
     renderer = renderers.own
@@ -160,14 +168,8 @@ def prepare(identified: Identified, plugins: Plugins) -> Prepared:
     )
 
 
-def _check_settings(spec: RunSpec, dataset: Dataset, plugins: Plugins) -> None:
+def _check_settings(spec: RunSpec, dataset: Dataset) -> None:
     """Refuse settings that contradict each other or the data, before anything is loaded."""
-    if spec.backend.name not in plugins.trainer.backends:
-        raise HarnessError(
-            f"trainer {spec.trainer_name!r} cannot train the models of backend {spec.backend.name!r}",
-            fix=f"use backend={' or '.join(plugins.trainer.backends)}, or another trainer",
-            code="E-CONFLICT",
-        )
     if spec.select.patience is not None and not dataset.split("validation"):
         raise HarnessError(
             "select.patience watches validation, and there are no validation rows",
@@ -222,6 +224,17 @@ def _audit(
     return replace(record, findings=(*record.findings, finding))
 
 
+def require_trainable(spec: RunSpec, plugins: Plugins) -> None:
+    """HarnessError where the trainer cannot train the backend's models; one that names no backend takes any."""
+    backends = plugins.trainer.backends
+    if backends and spec.backend.name not in backends:
+        raise HarnessError(
+            f"trainer {spec.trainer_name!r} cannot train the models of backend {spec.backend.name!r}",
+            fix=f"use backend={' or '.join(backends)}, or another trainer",
+            code="E-CONFLICT",
+        )
+
+
 def require_sound(prepared: Prepared) -> None:
     """HarnessError that lists every fatal finding, with examples; nothing has been written yet."""
     fatal = prepared.audit.fatal
@@ -247,11 +260,49 @@ def describe(finding: Finding) -> list[str]:
 
 def make_metrics(spec: RunSpec, dataset: Dataset, plugins: Plugins) -> tuple[AnyMetric, ...]:
     """The task's metrics on these samples, primary first; HarnessError where one cannot work with them."""
-    metrics = spec.task.metrics
-    return tuple(
-        plugins.metrics[name](MetricContext(name, dataset.samples, metrics.options.get(name, {}), plugins.folder))
-        for name in metrics.names
-    )
+    asked = spec.task.metrics
+    metrics = {
+        name: plugins.metrics[name](MetricContext(name, dataset.samples, asked.options.get(name, {}), plugins.folder))
+        for name in asked.names
+    }
+    _refuse_one_name_for_two(metrics)
+    _refuse_impossible_effect(spec, metrics[asked.primary])
+    for metric in metrics.values():
+        _try(metric, dataset.samples[:_N_TRIED])
+    return tuple(metrics.values())
+
+
+def _refuse_one_name_for_two(metrics: Mapping[str, AnyMetric]) -> None:
+    """Numbers are kept by the metric's own name: two of one name would get each other's."""
+    first: dict[str, str] = {}
+    for asked, metric in metrics.items():
+        other = first.setdefault(metric.name, asked)
+        if other != asked:
+            raise HarnessError(
+                f"the metrics {other!r} and {asked!r} both call themselves {metric.name!r}",
+                fix="give the metric's `name` as it is asked for (context.name), or leave one of them out",
+                code="E-METRIC",
+            )
+
+
+def _refuse_impossible_effect(spec: RunSpec, primary: AnyMetric) -> None:
+    effect, span = spec.task.metrics.smallest_effect, abs(primary.best - primary.worst)
+    if effect is not None and not _SMALLEST_SHARE * span <= effect <= span:
+        raise HarnessError(
+            f"metrics.smallest_effect = {effect:g} makes no sense on {primary.name}, which goes from "
+            f"{primary.worst:g} to {primary.best:g}",
+            fix="name a difference that would be worth having, in the metric's own unit",
+            code="E-OPTION",
+        )
+
+
+def _try(metric: AnyMetric, samples: Sequence[Sample]) -> None:
+    """Score a few references: what cannot score them must not be found out after an hour of generating."""
+    answers = [sample.references[0] for sample in samples]
+    if isinstance(metric, Metric):
+        metric.measure(samples, answers)
+    elif samples:
+        metric.score(samples, answers)
 
 
 def _short(spec: RunSpec) -> str:

@@ -28,6 +28,7 @@ from harness.pipeline.prepare import Plugins, effect_of, make_metrics
 from harness.pipeline.result import Ground, result_of
 from harness.store import layout
 from harness.store.encoding import canonical, fingerprint, parse
+from harness.store.layout import RESCORED
 from harness.store.run import FinishedRun, RunFolder
 from harness.store.view import StoredView
 
@@ -64,7 +65,7 @@ class Recorded:
 
     def copied(self) -> dict[str, bytes]:
         """What was asked and noticed, for the new run's folder."""
-        return {name: self._run.read(name) for name in (layout.DATA, layout.AUDIT)}
+        return {name: self._run.read(name) for name in (layout.DATA, layout.AUDIT, layout.TEST_ROWS)}
 
     def ground(self, spec: RunSpec, run_id: str, dataset: Dataset, plugins: Plugins) -> Ground:
         """What the new result rests on."""
@@ -124,6 +125,7 @@ class Rescoring:
     spec: RunSpec
     dataset: Dataset
     run_id: str
+    ground: Ground
 
 
 @dataclass(frozen=True)
@@ -160,13 +162,13 @@ def prepare_rescore(folder: Path, asked: RunSpec, task_folder: Path, plugins: Pl
         "source": recorded.result.run_id,
         "sources": dict(plugins.sources),
     }
-    return Rescoring(recorded, spec, dataset, f"{recorded.result.run_id}-rescored-{fingerprint(facts)[:8]}")
+    run_id = f"{recorded.result.run_id}{RESCORED}{fingerprint(facts)[:8]}"
+    return Rescoring(recorded, spec, dataset, run_id, recorded.ground(spec, run_id, dataset, plugins))
 
 
-def rescore(rescoring: Rescoring, plugins: Plugins, folder: RunFolder) -> RunResult:
+def rescore(rescoring: Rescoring, folder: RunFolder) -> RunResult:
     """Score everything again, choose again on validation, compare again, conclude."""
-    recorded, spec, dataset = rescoring.recorded, rescoring.spec, rescoring.dataset
-    ground = recorded.ground(spec, rescoring.run_id, dataset, plugins)
+    recorded, spec, dataset, ground = rescoring.recorded, rescoring.spec, rescoring.dataset, rescoring.ground
     folder.finish("data", {}, {layout.SPEC: canonical(spec.model_dump(mode="json")), **recorded.copied()})
     estimating = Estimating(ground.metrics, spec.task.metrics.slices, spec.seed, spec.n_resamples)
     evaluator = Evaluator(folder, _Answers(recorded, folder), estimating)

@@ -12,10 +12,12 @@ from harness.core.protocols import AnyMetric
 from harness.core.records import AuditRecord, Comparison, Conclusion, RunResult, SampleRow, Selection, SliceComparison
 from harness.core.specs import RunSpec
 from harness.core.types import Arm, Completion, Failure, Sample, checkpoint_name
+from harness.pipeline.arms import BASE
 from harness.pipeline.compare import Comparing
 from harness.pipeline.conclude import Evidence, conclude, conclude_untuned
 from harness.pipeline.evaluate import Evaluator, TestEvaluation, ValidationEvaluation
 from harness.pipeline.select import select
+from harness.pipeline.slices import n_left_out
 from harness.pipeline.slicewise import SliceComparing
 from harness.pipeline.tune import checkpoint_records
 from harness.store import layout
@@ -59,8 +61,8 @@ def result_of(
     selection = select(
         tuned, untuned, metric=ground.metrics[0], spec=spec.select, seed=spec.seed, n_resamples=spec.n_resamples
     )
-    if ground.tested is not None and selection.chosen_step != ground.tested_step:
-        selection = replace(selection, rule="recorded", chosen_step=ground.tested_step)
+    if ground.tested is not None:
+        selection = _among_tested(selection, ground.tested, ground)
     folder.finish("select", {}, {layout.SELECTION: canonical(selection)})
 
     asked = [e.arm for e in untuned if _stands_on_test(e.arm, selection, ground)]
@@ -76,6 +78,24 @@ def result_of(
     rows = b"".join(canonical(row, indent=None) for row in _sample_rows(ground, on_test))
     folder.finish("conclude", {}, {layout.RESULT: canonical(result), layout.SAMPLES: rows})
     return result
+
+
+def _among_tested(selection: Selection, tested: frozenset[str], ground: Ground) -> Selection:
+    """The choice as far as there are test answers for it; what validation preferred is named in `excluded`."""
+    if selection.chosen_step != ground.tested_step:
+        selection = replace(selection, rule="recorded", chosen_step=ground.tested_step)
+    best = selection.best_untuned
+    if best is None or best in tested:
+        return selection
+    sign = 1 if ground.metrics[0].higher_is_better else -1
+    scores = {name: selection.scores[name].value for name in selection.scores if name in tested}
+    untuned = {name: value for name, value in scores.items() if value is not None and name.startswith(BASE)}
+    why = "was best on validation, but this run never asked it the test samples"
+    return replace(
+        selection,
+        best_untuned=max(untuned, key=lambda name: sign * untuned[name], default=None),
+        excluded={**selection.excluded, best: why},
+    )
 
 
 def _stands_on_test(arm: Arm, selection: Selection, ground: Ground) -> bool:
@@ -165,6 +185,7 @@ def _conclusion(
         slices=slices,
         test={e.arm.name: e.record for e in on_test},
         audit=ground.audit,
+        left_out=n_left_out(ground.test, ground.spec.task.metrics.slices),
     )
     return conclude(evidence, final_step=steps[-1]) if steps else conclude_untuned(evidence)
 

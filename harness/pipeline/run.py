@@ -15,6 +15,7 @@ from harness.pipeline.tune import tune
 from harness.store import layout
 from harness.store.cache import GenerationCache
 from harness.store.encoding import canonical
+from harness.store.looks import row_digests
 
 
 def run(prepared: Prepared, plugins: Plugins, stages: Stages, cache: GenerationCache) -> RunResult:
@@ -32,12 +33,15 @@ def _record_what_was_asked(prepared: Prepared, stages: Stages) -> None:
         layout.SPEC: canonical(prepared.spec.model_dump(mode="json")),
         layout.DATA: canonical(prepared.dataset.record),
         layout.AUDIT: canonical(prepared.audit),
+        layout.TEST_ROWS: canonical(row_digests(prepared.dataset.split("test")), indent=None),
     }
     stages.folder.finish("data", {}, files)
 
 
 def _generation(prepared: Prepared, stages: Stages, cache: GenerationCache) -> Generation:
-    return Generation(stages, cache, prepared.backend, prepared.renderers, prepared.shots, prepared.sampling)
+    return Generation(
+        stages, cache, prepared.backend, prepared.renderers, prepared.shots, prepared.sampling, prepared.generator
+    )
 
 
 def _estimating(prepared: Prepared) -> Estimating:

@@ -10,7 +10,7 @@ from harness.core.errors import EnvironmentFault
 from harness.core.protocols import AnyMetric
 from harness.core.records import Selection
 from harness.core.specs import SelectSpec
-from harness.pipeline.draws import additive, resamples_for
+from harness.pipeline.draws import additive_steps, resamples_for
 from harness.pipeline.estimates import clusters_of, rng_for
 from harness.pipeline.evaluate import ValidationEvaluation
 from harness.stats.selection import Choice, choose
@@ -62,7 +62,7 @@ def _choose(
 ) -> Choice:
     common = np.logical_and.reduce([e.answered for e in eligible])
     samples = [sample for sample, keep in zip(eligible[0].samples, common, strict=True) if keep]
-    joined, statistics = additive(metric, [e.drawn(metric) for e in eligible], common)
+    joined, statistics = additive_steps(metric, [e.drawn(metric) for e in eligible], common)
     return choose(
         joined,
         {_step(e): one for e, one in zip(eligible, statistics, strict=True)},

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from harness.core.types import Sample
 
-# A field with more values than this is no slice; the largest are shown.
+# Of a field with more values than this, only the largest slices are compared; the others are counted.
 MOST_SLICES = 50
 NO_VALUE = "(none)"
 
@@ -30,7 +30,13 @@ class Slice:
 
 def slices_of(samples: Sequence[Sample], fields: Sequence[str]) -> tuple[Slice, ...]:
     """The slices of all fields, a field's largest MOST_SLICES by name; empty for no samples."""
-    return tuple(found for field in fields for found in _slices(samples, field))
+    return tuple(found for field in dict.fromkeys(fields) for found in _slices(samples, field))
+
+
+def n_left_out(samples: Sequence[Sample], fields: Sequence[str]) -> dict[str, int]:
+    """Field -> how many of its values are too many to compare; fields with few values are not in it."""
+    values = {field: len({slice_value(sample.metadata, field) for sample in samples}) for field in fields}
+    return {field: n - MOST_SLICES for field, n in values.items() if n > MOST_SLICES}
 
 
 def slice_value(metadata: Mapping[str, JsonValue], field: str) -> str:

@@ -37,7 +37,7 @@ def tune(
         "select": prepared.spec.select.model_dump(mode="json"),
         "train": _hash_rows(prepared.train_rows),
         "validation": _hash_rows(prepared.validation_rows),
-        "backend": dict(prepared.backend.identity),
+        "backend": prepared.generator,
     }
     sink = Checkpoints(stages.folder.folder, fingerprint(inputs))
     if stages.folder.is_done("train", inputs):

@@ -20,10 +20,9 @@ class Renderers:
 
 
 def reworded(spec: PromptingSpec, instruction: str) -> PromptingSpec:
-    """The same prompting with another instruction where the task has its own: `instruction`, or else `system`.
+    """The same prompting with another instruction before the last user turn; the system instruction stays.
 
-    >>> reworded(PromptingSpec(system="Sum up."), "Write one sentence.").system
+    >>> reworded(PromptingSpec(system="Be brief.", instruction="Sum up."), "Write one sentence.").instruction
     'Write one sentence.'
     """
-    place = "system" if spec.instruction is None and spec.system is not None else "instruction"
-    return spec.model_copy(update={place: instruction})
+    return spec.model_copy(update={"instruction": instruction})

@@ -16,6 +16,7 @@ from harness.core.types import SPLITS
 from harness.data.display import quote
 from harness.data.sources import load_all
 from harness.scaffold.proposal import Choice
+from harness.store.places import is_file, is_folder, is_there
 
 S = TypeVar("S", bound=Spec)
 
@@ -94,8 +95,8 @@ def is_local(path: str) -> bool:
 def _of_source(path: str, folder: Path) -> list[Choice]:
     """One file, or where it is a folder or is called train, the files of its splits."""
     place = folder / path
-    if is_local(path) and place.is_dir():
-        found = [file for suffix in _SUFFIXES if (file := place / f"train{suffix}").is_file()]
+    if is_local(path) and is_folder(place):
+        found = [file for suffix in _SUFFIXES if is_file(file := place / f"train{suffix}")]
         if not found:
             raise HarnessError(
                 f"the folder {quote(path)} has no train file",
@@ -129,11 +130,11 @@ def _sibling(train: str, names: tuple[str, ...], folder: Path) -> str | None:
     if not is_local(train) or not _TRAIN.search(pure.stem):
         return None
     candidates = [pure.with_name(_TRAIN.sub(name, pure.stem) + pure.suffix) for name in names]
-    return next((file.as_posix() for file in candidates if (folder / file).is_file()), None)
+    return next((file.as_posix() for file in candidates if is_file(folder / file)), None)
 
 
 def _require(path: str, folder: Path) -> None:
-    if is_local(path) and not (folder / path).exists():
+    if is_local(path) and not is_there(folder / path):
         raise HarnessError(
             f"data file {quote(path)} does not exist",
             fix="name a file that exists; the path is relative to the folder you are in",

@@ -5,6 +5,7 @@ from __future__ import annotations
 SPEC = "spec.json"
 ENVIRONMENT = "environment.json"
 DATA = "data.json"
+TEST_ROWS = "test-rows.json"
 AUDIT = "audit.json"
 SELECTION = "selection.json"
 COMPARISONS = "comparisons.json"
@@ -29,6 +30,9 @@ MANIFEST = "MANIFEST.json"
 
 REPORT = "report.html"
 REPORTS = "reports.json"
+
+# In the id of a run that scored another one's completions again.
+RESCORED = "-rescored-"
 
 # What may differ between a resumed and an uninterrupted run: times, hosts, progress.
 IMPURE = frozenset({EVENTS, LOG, LOCK, ENVIRONMENT, REPORTS})

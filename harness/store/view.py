@@ -15,7 +15,8 @@ from harness.core.records import AuditRecord, DataRecord, RunResult, SampleRow
 from harness.store import layout
 from harness.store.encoding import parse
 from harness.store.events import stage_seconds
-from harness.store.looks import test_looks
+from harness.store.looks import looks_at_test
+from harness.store.places import is_file
 from harness.store.run import FinishedRun
 
 
@@ -64,8 +65,8 @@ class StoredView:
 
     @cached_property
     def looks(self) -> Sequence[str]:
-        """Ids of the runs in this folder of runs that compared on the same test split."""
-        return test_looks(self._folder.resolve().parents[1], self.data.sha256.get("test", ""))
+        """Ids of the runs in this folder of runs that compared on the same test rows."""
+        return looks_at_test(self._folder.resolve())
 
     def samples(self) -> Iterator[SampleRow]:
         """Every test sample, in the data's order."""
@@ -101,7 +102,7 @@ def listed_runs(root: Path) -> tuple[ListedRun, ...]:
 
 def find_run(name: str, root: Path) -> Path:
     """A run's folder by path, by task/id, by id, or by the beginning of an id that only one run has."""
-    direct = [path for path in (Path(name), root / name) if (path / layout.LOCK).is_file()]
+    direct = [path for path in (Path(name), root / name) if is_file(path / layout.LOCK)]
     if direct:
         return direct[0]
     task, _, run_id = name.rpartition("/")

@@ -49,6 +49,59 @@ def test_silence_is_never_better_than_a_wrong_number(score, name):
         assert better >= worse if name in ("r2", "pearson") else better <= worse
 
 
+# Two groups far apart: what moves away from the reference by a set amount still rises with it.
+GROUPS = [10, 12, 9, 11, 1000, 990, 1010, 1005]
+
+
+def numbers_of(metric, samples, answers):
+    return float(metric.value(metric.measure(samples, [str(a) for a in answers]).sum(0)))
+
+
+@pytest.mark.parametrize("largest", [{}, {"largest_error": 5}, {"largest_error": 5000}])
+def test_silence_alone_has_the_worst_correlation_in_any_slice(make, samples_of, largest):
+    samples = samples_of([str(g) for g in GROUPS])
+    metric = make("pearson", samples, **largest)
+    for rows in (slice(None), slice(4), slice(4, None), slice(2, 6)):
+        assert numbers_of(metric, samples[rows], ["no idea"] * len(samples[rows])) == pytest.approx(metric.worst)
+
+
+@pytest.mark.parametrize("largest", [{}, {"largest_error": 2}, {"largest_error": 400}])
+@pytest.mark.parametrize("seed", range(5))
+def test_silence_instead_of_answers_never_raises_a_correlation(make, samples_of, largest, seed):
+    """Also where the answers left are on one side of all others, and where all of them rose with the references."""
+    rng = np.random.default_rng(seed)
+    references = np.array(GROUPS) if seed % 2 else rng.normal(0, 3, 8)
+    samples = samples_of([repr(float(r)) for r in references])
+    metric = make("pearson", samples, **largest)
+    answers = references * rng.choice([0.2, 1.0, -1.0]) + rng.normal(0, 2, 8) - rng.choice([0, 500])
+    shown = [repr(float(a)) for a in answers]
+    for rows in (np.arange(8), np.arange(4), np.array([0, 1, 5, 6])):
+        before = numbers_of(metric, [samples[i] for i in rows], [shown[i] for i in rows])
+        left = list(rows)
+        for silent in rng.permutation(rows):
+            left.remove(silent)
+            now = [shown[i] if i in left else "" for i in rows]
+            after = numbers_of(metric, [samples[i] for i in rows], now)
+            assert np.isnan(before) or after <= before + 1e-12
+            before = after
+
+
+def test_no_numbers_in_the_silent_places_correlate_less(make, samples_of):
+    """The lower bound by search: random answers within the references' range and the largest error around it."""
+    rng = np.random.default_rng(0)
+    references = rng.normal(0, 3, 12)
+    samples, shown = samples_of([repr(float(r)) for r in references]), references + rng.normal(0, 1, 12)
+    metric = make("pearson", samples, largest_error=4)
+    bound = numbers_of(metric, samples, [*map(float, shown[:9]), "", "", ""])
+    low, high = references.min() - 4, references.max() + 4
+    tried = [
+        pearsonr([*shown[:9], *rng.choice([low, high, rng.uniform(low, high)], 3)], references)[0] for _ in range(500)
+    ]
+    assert -1 < bound <= min(tried) < pearsonr(shown, references)[0]
+    one_in_many = make("pearson", many := samples_of([str(i) for i in range(1000)]))
+    assert numbers_of(one_in_many, many, ["", *range(1, 1000)]) > 0.9
+
+
 def test_one_slip_does_not_drown_the_rest_and_is_counted(make, samples_of):
     samples = samples_of(["1", "2", "5", "3"])
     metric = make("rmse", samples)

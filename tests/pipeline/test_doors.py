@@ -60,10 +60,63 @@ def test_other_wordings_are_tried_on_validation_and_only_the_best_arm_is_asked_t
 
 
 def test_another_wording_takes_the_place_of_the_tasks_own(harness: Harness, wordy_task: Path) -> None:
-    harness("run", f"task={wordy_task}", *FAKE)
+    harness("run", f"task={wordy_task}", *FAKE, "prompting.instruction=Say it in capitals.")
     lengths = {r.arm: r.mean_prompt_tokens for r in result(only_run()).evaluations if r.split == "validation"}
-    difference = len("Repeat the words in capitals.") - len("Shout.")
+    difference = len("Say it in capitals.") - len("Shout.")
     assert lengths["base-0shot"] - lengths["base-instruction1-0shot"] == pytest.approx(difference)
+
+
+@pytest.mark.parametrize("wordings", ['["a", "a"]', '[""]', '["Own."]'])
+def test_a_wording_that_changes_nothing_is_refused(harness: Harness, echo_task: Path, wordings: str) -> None:
+    ran = harness("run", f"task={echo_task}", *FAKE, "prompting.instruction=Own.", f"prompting.instructions={wordings}")
+    assert ran.code == 2
+    assert "instructions must differ" in ran.err
+
+
+def test_two_metrics_of_one_name_are_refused(harness: Harness, echo_task: Path) -> None:
+    (echo_task / "own.py").write_text(
+        "from harness.metrics.mean import MeanMetric\n"
+        "def create(context):\n    return MeanMetric('exact_match', 'half', lambda text, references: 0.5)\n"
+    )
+    ran = harness("run", f"task={echo_task}", *FAKE, "metrics.report=own.py:create")
+    assert ran.code == 2
+    assert "both call themselves 'exact_match'" in ran.err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("effect", ["1e-12", "99"])
+def test_an_effect_that_makes_no_sense_is_refused(harness: Harness, echo_task: Path, effect: str) -> None:
+    ran = harness("run", f"task={echo_task}", *FAKE, f"metrics.smallest_effect={effect}")
+    assert ran.code == 2
+    assert "which goes from 0 to 1" in ran.err
+
+
+def test_a_metric_that_cannot_score_is_found_before_anything_is_written(harness: Harness, echo_task: Path) -> None:
+    (echo_task / "own.py").write_text("def score(completion, references):\n    return 'good'\n")
+    ran = harness("run", f"task={echo_task}", *FAKE, "metrics.primary=own.py:score")
+    assert ran.code == 2, ran.err
+    assert not Path("runs").exists()
+
+
+def test_another_prompt_is_another_look_at_the_same_rows(harness: Harness, echo_task: Path) -> None:
+    for prompt in ("{question}", "Q: {question}", "Question: {question}"):
+        ran = harness("run", f"task={echo_task}", *FAKE, f"data.prompt={prompt}")
+        assert ran.code == 0, ran.err
+    assert "3 runs here compared on this test split" in ran.out
+
+
+def test_a_backends_options_are_part_of_what_is_cached(harness: Harness, echo_task: Path) -> None:
+    assert harness("run", f"task={echo_task}", *FAKE).code == 0
+    ran = harness("run", f"task={echo_task}", *FAKE, "backend.options.fail.boom=0.5", "--allow-failures")
+    assert "from the cache" not in ran.err
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(harness: Harness, echo_task: Path) -> None:
+    Path("runs").mkdir()
+    Path("runs/.cache").touch()
+    ran = harness("run", f"task={echo_task}", *FAKE)
+    assert ran.code == 0, ran.err
+    assert "not cached" in (only_run() / "events.jsonl").read_text()
 
 
 def test_evaluating_without_tuning_chooses_the_best_prompt_and_says_that_nothing_was_tuned(
@@ -180,7 +233,47 @@ def test_rescoring_keeps_the_tested_checkpoint_where_another_metric_would_choose
     assert (selection.chosen_step, selection.rule) == (chosen, "recorded")
 
 
-@pytest.mark.parametrize("word", ["prompting.shots=0", "generation.max_tokens=3", "model=other"])
+def test_a_rescore_is_done_once_and_cannot_be_resumed(harness: Harness, echo_task: Path) -> None:
+    assert harness("run", f"task={echo_task}", *FAKE).code == 0
+    source = only_run()
+    assert harness("rescore", str(source), "metric=rouge_l").code == 0
+    [target] = Path("runs/echo").glob("*-rescored-*")
+    written = (target / "result.json").stat().st_mtime_ns
+    assert harness("rescore", str(source), "metric=rouge_l").code == 0
+    assert (target / "result.json").stat().st_mtime_ns == written
+    ran = harness("resume", str(target))
+    assert ran.code == 2
+    assert f"harness rescore {source.name} with the same words" in ran.err
+
+
+def test_a_metric_that_cannot_rescore_writes_nothing(harness: Harness, echo_task: Path) -> None:
+    assert harness("run", f"task={echo_task}", *FAKE).code == 0
+    ran = harness("rescore", str(only_run()), "metrics.primary=mae")
+    assert ran.code == 2, ran.err
+    assert not list(Path("runs/echo").glob("*-rescored-*"))
+
+
+def test_a_rescore_names_the_prompt_that_was_never_asked_the_test_samples(harness: Harness, echo_task: Path) -> None:
+    words = 'prompting.instructions=["AAA", "BBB"]'
+    ran = harness("evaluate", f"task={echo_task}", *UNTUNED, words, "prompting.shots=0", "metrics.primary=chrf")
+    assert ran.code == 0, ran.err
+    source = only_run()
+    tested = {record.arm for record in result(source).evaluations if record.split == "test"}
+    other = sorted({"base-instruction1-0shot", "base-instruction2-0shot"} - tested)[0]
+    letter = "A" if "1" in other else "B"
+    pattern = f"metrics.options.regex_match.pattern={letter}{letter}{letter}[\\s\\S]*"
+    ran = harness("rescore", str(source), "metrics.primary=regex_match", pattern)
+    assert ran.code == 0, ran.err
+    [target] = Path("runs/echo").glob("*-rescored-*")
+    selection = result(target).selection
+    assert selection.best_untuned in tested
+    assert "never asked it the test samples" in selection.excluded[other]
+    assert f"{other} could not be chosen" in ran.out
+
+
+@pytest.mark.parametrize(
+    "word", ["prompting.shots=0", "generation.max_tokens=3", "model=other", "trainer.lr=5", "trainer=full", "out=other"]
+)
 def test_rescoring_refuses_what_would_generate_something_else(harness: Harness, echo_task: Path, word: str) -> None:
     assert harness("run", f"task={echo_task}", *FAKE).code == 0
     ran = harness("rescore", str(only_run()), word)

@@ -50,7 +50,7 @@ def generation(folder: RunFolder, backend: Counting, sampling: Sampling | None =
     stages = Stages(folder, EventLog(folder.folder), Silent())
     renderers = Renderers(backend.tokenizer, PromptingSpec())
     cache = GenerationCache(folder.folder.parent)
-    return Generation(stages, cache, backend, renderers, ShotPool([], seed=0), sampling or Sampling(max_tokens=32))
+    return Generation(stages, cache, backend, renderers, ShotPool([], seed=0), sampling or Sampling(max_tokens=32), {})
 
 
 def interrupted(folder: RunFolder, limit: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -13,7 +14,7 @@ from harness.metrics.context import MetricContext
 from harness.metrics.exact_match import create
 from harness.pipeline.conclude import Evidence, _slice_caveats, _worse_slices
 from harness.pipeline.evaluate import TestEvaluation
-from harness.pipeline.slices import slice_value, slices_of
+from harness.pipeline.slices import n_left_out, slice_value, slices_of
 from harness.pipeline.slicewise import SliceComparing
 
 N = 200
@@ -47,7 +48,7 @@ def compared() -> tuple[SliceComparison, ...]:
 
 def evidence(rows: tuple[SliceComparison, ...], answer: str = "better") -> Evidence:
     whole = cast(Comparison, type("Whole", (), {"answer": answer}))
-    return Evidence([METRIC], cast(Selection, None), [whole], rows, {}, cast(AuditRecord, None))
+    return Evidence([METRIC], cast(Selection, None), [whole], rows, {}, cast(AuditRecord, None), {})
 
 
 def test_each_slice_is_compared_on_its_own_samples() -> None:
@@ -93,6 +94,17 @@ def test_dotted_names_reach_into_objects() -> None:
     assert slice_value({"a.b": "flat", "a": {"b": "deep"}}, "a.b") == "flat"
     assert slice_value({"a": "text"}, "a.b") == "(none)"
     assert slice_value({"a": None}, "a") == "(none)"
+
+
+def test_a_field_named_twice_is_compared_once() -> None:
+    assert slices_of(SAMPLES, ["language", "language"]) == slices_of(SAMPLES, ["language"])
+
+
+def test_slices_that_were_left_out_are_counted_in_a_note() -> None:
+    many = [Sample(f"s{i}", "test", (), ("x",), {"user": str(i)}) for i in range(75)]
+    assert n_left_out(many, ["user", "language"]) == {"user": 25}
+    [note] = _slice_caveats(replace(evidence(()), left_out={"user": 25}))
+    assert "only its 50 largest slices were compared, 25 were not" in note
 
 
 def test_only_the_largest_slices_of_a_field_are_shown() -> None:

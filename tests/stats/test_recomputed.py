@@ -12,8 +12,9 @@ from harness.core.types import Completion, Message, Sample
 from harness.metrics.mean import MeanMetric
 from harness.pipeline.draws import Drawn, additive
 from harness.stats.paired import compare
-from harness.stats.recomputed import counted
+from harness.stats.recomputed import counted, counted_steps
 from harness.stats.resampling import estimate, estimate_parts
+from harness.stats.selection import choose
 
 N = 40
 SAMPLES = [Sample(f"s{i}", "test", (Message("user", "q"),), (f"answer {i}",)) for i in range(N)]
@@ -91,6 +92,21 @@ def test_arms_of_several_draws_are_averaged_and_unanswered_samples_left_out() ->
 
     assert metric.value(single.sum(axis=0)) == pytest.approx(mean(ARMS[0]))
     assert metric.value(double.sum(axis=0)) == pytest.approx((mean(ARMS[1]) + mean(ARMS[2])) / 2)
+
+
+def test_the_choice_among_checkpoints_is_the_additive_metrics() -> None:
+    steps = [1, 2, 3]
+    metric, statistics = counted_steps(Anew(), SAMPLES, ARMS)
+    settings = {"clusters": None, "rule": "one_standard_error", "n_resamples": 200}
+    found = choose(metric, dict(zip(steps, statistics, strict=True)), rng=rng(), **settings)  # type: ignore[arg-type]
+    plain = {step: ADDITIVE.measure(SAMPLES, arm) for step, arm in zip(steps, ARMS, strict=True)}
+    expected = choose(ADDITIVE, plain, rng=rng(), **settings)  # type: ignore[arg-type]
+    assert (found.best_step, found.chosen_step, found.tied_steps) == (
+        expected.best_step,
+        expected.chosen_step,
+        expected.tied_steps,
+    )
+    assert (found.standard_error, found.optimism) == pytest.approx((expected.standard_error, expected.optimism))
 
 
 def test_parts_on_shared_resamples_are_what_each_gets_alone() -> None:

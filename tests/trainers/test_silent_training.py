@@ -42,7 +42,8 @@ def test_rows_computed_together_lose_what_they_lose_alone(zoo: dict[str, Path], 
 @pytest.mark.parametrize("as_tree", [True, False], ids=["tree", "padded"])
 def test_rows_with_one_beginning_lose_what_they_lose_alone(zoo: dict[str, Path], as_tree: bool) -> None:
     beginning = tuple(range(20, 32))
-    rows = [TokenRow(f"r{n}", (*beginning, *range(40, 40 + n)), (False,) * 12 + (True,) * n) for n in (1, 3, 5)]
+    # Each goes on in its own way behind the beginning that all share.
+    rows = [TokenRow(f"r{n}", (*beginning, *range(40 * n, 41 * n)), (False,) * 12 + (True,) * n) for n in (2, 3, 5)]
     model = open_backend(zoo["gpt2"]).model.model
     assert loss(model, rows, as_tree=as_tree) == pytest.approx(
         sum(loss(model, [row], as_tree=False) for row in rows), rel=1e-5

@@ -13,13 +13,10 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
-from typing import TYPE_CHECKING
 
 from harness.core.protocols import RunView
-from reports import charts, numbers, samples, tables, text
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from reports import charts, samples, tables, text
+from reports.page import environment, policy, safe, template_text
 
 # Samples that stand in the page itself, for readers without scripts and for paper.
 PRINTED_SAMPLES = 20
@@ -44,17 +41,17 @@ reporter = HtmlReporter()
 def page(view: RunView, bundle: tuple[str, str]) -> str:
     """The page as text. bundle: the chart library packed, and the hash its script is allowed by."""
     packed, bundle_hash = bundle
-    script = _template_text("report.js")
+    script = template_text("report.js")
     viewer = samples.viewer(view)
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             view=view,
             result=view.result,
             policy=policy(csp_hash(script), bundle_hash),
-            style=_safe("report.css"),
-            script=_safe("report.js"),
+            style=safe("report.css"),
+            script=safe("report.js"),
             plotly=packed,
             data=pack(json.dumps(_payload(view, viewer), ensure_ascii=False, separators=(",", ":")).encode()),
             viewer=viewer,
@@ -64,23 +61,6 @@ def page(view: RunView, bundle: tuple[str, str]) -> str:
             **_rows(view),
         )
     )
-
-
-def policy(*hashes: str) -> str:
-    """The Content-Security-Policy: nothing is loaded from anywhere, only the scripts named by hash run.
-
-    Styles are allowed inline because Plotly adds three style elements of its own.
-    """
-    rules = (
-        "default-src 'none'",
-        f"script-src {' '.join(hashes)}",
-        "style-src 'unsafe-inline'",
-        "img-src data: blob:",
-        "connect-src 'none'",
-        "base-uri 'none'",
-        "form-action 'none'",
-    )
-    return "; ".join(rules)
 
 
 def csp_hash(script: str) -> str:
@@ -98,40 +78,6 @@ def _plotly() -> tuple[str, str]:
     """Plotly's own script, packed, and its hash."""
     script = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text("utf-8")
     return pack(script.encode()), csp_hash(script)
-
-
-def _environment() -> Environment:
-    """Autoescape everywhere, and every value written with its invisible characters visible."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-    from markupsafe import Markup
-
-    def finalize(value: object) -> object:
-        return text.visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        loader=FunctionLoader(_template_text),
-        finalize=finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for function in (numbers.number, numbers.p_value, numbers.percent, numbers.seconds):
-        environment.filters[function.__name__] = function
-    environment.filters["shown"] = text.shown
-    environment.filters["one_line"] = text.one_line
-    return environment
-
-
-def _template_text(name: str) -> str:
-    return resources.files("reports").joinpath("templates", name).read_text("utf-8")
-
-
-def _safe(name: str) -> str:
-    """One of our own files, to stand in the page as it is."""
-    from markupsafe import Markup
-
-    return Markup(_template_text(name))  # noqa: S704 - no value of a run is in it
 
 
 def _rows(view: RunView) -> dict[str, object]:

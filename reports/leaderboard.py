@@ -11,8 +11,8 @@ from typing import Literal
 from urllib.parse import quote
 
 from harness.core.bench import BenchResult, Cell, Competitor, Contest, Entry, Standing
-from reports.html import _environment, _safe, policy
 from reports.numbers import places
+from reports.page import environment, policy, safe
 
 Tone = Literal["good", "unsure"]
 
@@ -69,13 +69,13 @@ def page(result: BenchResult) -> str:
     """The page as text."""
     tables = tuple(_table(result, contest) for contest in result.contests)
     return (
-        _environment()
+        environment()
         .get_template("leaderboard.html.j2")
         .render(
             result=result,
             policy=policy("'none'"),
-            style=_safe("report.css"),
-            own_style=_safe("leaderboard.css"),
+            style=safe("report.css"),
+            own_style=safe("leaderboard.css"),
             headline=result.verdicts[0] if result.verdicts else _nobody(result),
             tone=_tone(result),
             tables=tables,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from zlib import crc32
 
 import numpy as np
 
@@ -24,11 +23,10 @@ from harness.core.protocols import Metric
 from harness.core.records import Estimate
 from harness.core.types import FloatArray
 from harness.pipeline.draws import beside, over_draws
+from harness.pipeline.estimates import clusters_of, rng_for
+from harness.stats.decision import ALPHA
 from harness.stats.multiplicity import holm
 from harness.stats.paired import Paired, compare
-
-# A first place is said to be one below this adjusted p.
-_ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -52,10 +50,6 @@ class Resampling:
 
     seed: int
     n_resamples: int
-
-    def rng(self, purpose: str) -> np.random.Generator:
-        """A generator for one purpose, independent of what was drawn before."""
-        return np.random.default_rng([self.seed, crc32(purpose.encode())])
 
 
 @dataclass(frozen=True)
@@ -123,20 +117,13 @@ def _field(contenders: Sequence[Contender], measure: Measure) -> _Field | None:
     scored = tuple(_scored(measure.metric, arm, arm_rows) for arm, arm_rows in zip(arms, rows, strict=True))
     if not ids or not np.isfinite(observed_scores(scored)).all():
         return None
-    return _Field(tuple(contenders), rows, _clusters(measure, ids), scored, measure.metric)
+    clusters = clusters_of([measure.samples[id_] for id_ in ids])
+    return _Field(tuple(contenders), rows, clusters, scored, measure.metric)
 
 
 def _scored(metric: Metric, arm: ArmScores, rows: FloatArray) -> Scored:
     n_draws = len(arm.statistics)
     return Scored(beside(rows, n_draws), over_draws(metric, n_draws).value)
-
-
-def _clusters(measure: Measure, ids: Sequence[str]) -> list[str] | None:
-    """The group of each sample, or None where there are none; a sample without one stands alone."""
-    groups = {id_: measure.samples[id_].group for id_ in ids}
-    if all(group is None for group in groups.values()):
-        return None
-    return [f"\0{id_}" if group is None else group for id_, group in groups.items()]
 
 
 def _estimated(contenders: Sequence[Contender], reason: str) -> _Outcome:
@@ -158,7 +145,7 @@ def _resampled(field: _Field, resampling: Resampling) -> _Outcome:
         field.scored,
         clusters=field.clusters,
         n_resamples=resampling.n_resamples,
-        rng=resampling.rng(f"ranks {field.contenders[0].finished.result.task}"),
+        rng=rng_for(resampling.seed, f"ranks {field.contenders[0].finished.result.task}"),
     )
     ranks = Ranks(ranks_C, rank(scores_RC, higher_is_better=higher))
     return _Outcome(values, ranks, n, n_clusters, _lead(field, values, resampling), "")
@@ -214,7 +201,7 @@ def _lead(field: _Field, values: FloatArray, resampling: Resampling) -> Lead | N
     tests = [_paired(field, first, other, resampling) for other in others]
     adjusted = holm([test.p for test in tests])[0]
     second = tests[0]
-    apart = second.low is not None and second.low > 0 and adjusted is not None and adjusted < _ALPHA
+    apart = second.low is not None and second.low > 0 and adjusted is not None and adjusted < ALPHA
     return Lead(
         first=field.contenders[first].competitor,
         second=field.contenders[others[0]].competitor,
@@ -235,7 +222,7 @@ def _paired(field: _Field, first: int, other: int, resampling: Resampling) -> Pa
         beside(field.rows[other], n_draws),
         clusters=field.clusters,
         n_resamples=resampling.n_resamples,
-        rng=resampling.rng(f"lead {field.contenders[first].is_same_as} {field.contenders[other].is_same_as}"),
+        rng=rng_for(resampling.seed, f"lead {field.contenders[first].is_same_as} {field.contenders[other].is_same_as}"),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,10 +14,14 @@ from harness import registry
 from harness.config import Settings
 from harness.core.protocols import AnyMetric
 from harness.core.records import DataRecord, RunResult
-from harness.core.types import BoolArray, FloatArray, Sample
+from harness.core.specs import RunSpec
+from harness.core.types import BoolArray, Completion, FloatArray, Sample
 from harness.data import read
 from harness.metrics.context import MetricContext
+from harness.pipeline.arms import untuned_arms
+from harness.pipeline.generate import decode
 from harness.store import layout
+from harness.store.encoding import parse
 from harness.store.run import FinishedRun
 
 
@@ -101,4 +105,3 @@ def rows_of(arm: ArmScores, ids: Sequence[str]) -> FloatArray:
     places = {id_: index for index, id_ in enumerate(arm.ids)}
     rows: FloatArray = arm.statistics[:, [places[id_] for id_ in ids]]
     return rows
-

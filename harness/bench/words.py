@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from harness.core.bench import BenchResult, Contest, Lead
+from harness.pipeline.words import probability, signed
 
 
 def verdicts(result: BenchResult) -> Iterator[str]:
@@ -32,9 +33,9 @@ def cautions(result: BenchResult) -> Iterator[str]:
 
 def _verdict(result: BenchResult, lead: Lead, where: str, unit: str) -> str:
     first, second = result.name(lead.first), result.name(lead.second)
-    ends = "" if lead.low is None or lead.high is None else f" [{_signed(lead.low)}, {_signed(lead.high)}]"
-    p = "" if lead.p_adjusted is None else f", p {_probability(lead.p_adjusted)}"
-    gap = "undefined" if lead.difference is None else f"{_signed(lead.difference)}{ends}{p}"
+    ends = "" if lead.low is None or lead.high is None else f" [{signed(lead.low)}, {signed(lead.high)}]"
+    p = "" if lead.p_adjusted is None else f", p {probability(lead.p_adjusted)}"
+    gap = "undefined" if lead.difference is None else f"{signed(lead.difference)}{ends}{p}"
     if lead.told_apart:
         return f"{where}, {first} is first, ahead of {second} by {gap} in {unit}."
     return f"{where}, first and second cannot be told apart: {first} and {second}, {gap} in {unit}."
@@ -61,11 +62,3 @@ def _same_split(contests: Sequence[Contest]) -> Iterator[str]:
     for tasks in by_split.values():
         if len(tasks) > 1:
             yield f"{' and '.join(tasks)} have one and the same test split: the mean rank says more than is known"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}"
-
-
-def _probability(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"

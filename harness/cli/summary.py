@@ -12,6 +12,8 @@ from harness.pipeline.words import number, probability, signed
 from harness.store import layout
 
 _MOST_SLICES = 20
+# Metrics that go up to 100, by the beginning of their signature.
+_PERCENT = ("bleu", "chrf", "ter")
 
 
 def show_result(result: RunResult, folder: Path, looks: Sequence[str]) -> None:
@@ -70,7 +72,7 @@ def _row(record: EvaluationRecord, result: RunResult) -> list[str]:
 def _cell(estimate: Estimate, draws: tuple[float | None, ...]) -> str:
     if estimate.value is None:
         return "undefined"
-    digits = 1 if estimate.signature.startswith(("bleu", "chrf")) else 3
+    digits = 1 if estimate.signature.lower().startswith(_PERCENT) else 3
     spread = ""
     values = [value for value in draws if value is not None]
     if len(values) > 1:

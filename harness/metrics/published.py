@@ -283,8 +283,8 @@ def _scorer(context: MetricContext, module: EvaluationModule, options: Options) 
 
 
 def _probes(context: MetricContext) -> tuple[list[Sample], list[str]]:
-    """A few samples, half of them with each other's answers."""
-    samples = list(context.samples[:_N_PROBES])
+    """A few samples from all over the data, half of them with each other's answers."""
+    samples = list(context.samples[:: max(1, len(context.samples) // _N_PROBES)][:_N_PROBES])
     if not samples:
         raise option_error(context, "there is no sample to try it on", fix="give the task samples")
     shifted = [*samples[1:], samples[0]]

@@ -268,6 +268,10 @@ def _next_steps(selection: Selection, best: Comparison, chosen: EvaluationRecord
         steps.append(
             f"a test set of {best.n_needed} samples would tell a difference of {best.smallest_effect:g} (80 % power)"
         )
+    if selection.no_signal and best.candidate_value == best.baseline_value:
+        steps.append(
+            "nothing was learnt that the metric sees: more trainer.epochs, a higher trainer.lr, or a larger model"
+        )
     measured = bool(selection.scores) and not selection.no_signal
     several = len(selection.scores) > 1 and sum(name.startswith(CHECKPOINT_PREFIX) for name in selection.scores) > 1
     if measured and several and selection.best_step == final_step and best.answer != "worse":

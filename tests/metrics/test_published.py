@@ -31,7 +31,10 @@ class Mine(evaluate.Metric):
         {body}
 """
 TEXT, INT, FLOAT = ("datasets.Value('string')", "datasets.Value('int32')", "datasets.Value('float32')")
-F1 = 'return {"f1": f1_score(references, predictions, average="macro")}'
+F1 = 'return {"f1": f1_score(references, predictions, average="macro", labels=labels)}'
+LABELLED = {
+    "prediction": INT, "takes": ", labels=None", "more": "from sklearn.metrics import f1_score", "inputs": "labels"
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -55,17 +58,72 @@ def published(tmp_path, monkeypatch, samples_of):
     return make
 
 
-def test_macro_f1_of_labels_equals_scikit_learn_on_any_rows(published):
+def test_macro_f1_of_labels_equals_scikit_learn_over_the_tasks_classes_on_any_rows(published):
+    """An answer that is no label is wrong, and no class to average over."""
     rng = np.random.default_rng(0)
-    true = [str(x) for x in rng.choice(["amber", "blue", "red"], 60)]
-    out = [t if rng.random() < 0.6 else str(rng.choice(["amber", "blue", "red", "grey"])) for t in true]
-    samples, metric = published(true, F1, prediction=INT, more="from sklearn.metrics import f1_score", inputs="labels")
+    classes = ["amber", "blue", "red"]
+    true = [str(x) for x in rng.choice(classes, 60)]
+    out = [t if rng.random() < 0.6 else str(rng.choice([*classes, "grey", ""])) for t in true]
+    samples, metric = published(true, F1, **LABELLED, kwargs={"labels": [0, 1, 2]})
     assert metric.scorer.direct
+    assert metric.caveats == ("scored anew for every resample, so its intervals rest on fewer of them",)
     rows = rng.integers(0, 60, 60)
     for chosen in (range(60), rows):
-        theirs = f1_score([true[i] for i in chosen], [out[i] for i in chosen], average="macro")
+        theirs = f1_score([true[i] for i in chosen], [out[i] for i in chosen], average="macro", labels=classes)
         ours = metric.score([samples[i] for i in chosen], [out[i] for i in chosen])
         assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+def test_a_metric_that_makes_a_class_of_answers_without_a_label_must_be_told_its_classes(published):
+    with pytest.raises(HarnessError, match="one more class") as caught:
+        published(["amber", "blue", "red"] * 4, F1, **LABELLED)
+    assert caught.value.code == "E-OPTION"
+    assert "kwargs.labels = [0, 1, 2]" in caught.value.fix
+    body = F1.replace(", labels=labels", "")
+    _, metric = published(["amber", "blue", "red"] * 4, body, **{**LABELLED, "takes": ""})
+    assert "one more class" in metric.caveats[-1]
+    accuracy = 'return {"accuracy": float(np.mean(np.equal(predictions, references)))}'
+    samples, metric = published(["amber", "blue", "red"], accuracy, prediction=INT, inputs="labels")
+    assert metric.score(samples, ["amber", "", "grey"]) == pytest.approx(1 / 3)
+    assert len(metric.caveats) == 1
+
+
+def test_a_metric_of_two_classes_that_fails_on_an_answer_without_a_label_is_refused_at_once(published):
+    """scikit-learn takes a third value for a third class; as nan the untuned model would stay unjudged."""
+    body = 'return {"f1": f1_score(references, predictions)}'
+    needed = {"prediction": INT, "more": LABELLED["more"], "inputs": "labels"}
+    with pytest.raises(HarnessError, match="fails on an answer that is no label.*multiclass") as caught:
+        published(["no", "yes"] * 5, body, **needed)
+    assert (caught.value.code, "kwargs.average" in caught.value.fix) == ("E-OPTION", True)
+    one = F1.replace('"macro"', '"micro"')
+    samples, metric = published(["no", "yes"] * 5, one, **LABELLED, kwargs={"labels": [1]})
+    answers = ["no", "yes", "yes", "maybe", "no", "yes", "", "yes", "no", "no"]
+    # Of "yes": 3 found, 1 wrongly, 2 missed.
+    assert metric.score(samples, answers) == pytest.approx(2 * 3 / (4 + 5))
+
+
+def test_a_metric_that_fails_on_the_answers_is_an_error_not_undefined(published):
+    body = 'if "?" in predictions: raise ValueError("what?")\n        return {"hit": 1.0}'
+    samples, metric = published(["a", "b"], body)
+    with pytest.raises(HarnessError, match="what"):
+        metric.score(samples, ["a", "?"])
+    assert np.isnan(metric.score(samples[:1], ["?"]))
+
+
+CORRELATION = 'return {"r": float(np.corrcoef(predictions, references)[0, 1])}'
+
+
+@pytest.mark.parametrize("largest", [{}, {"largest_error": 5}])
+def test_silence_does_not_correlate(published, largest):
+    """Two groups far apart: answers a set distance from the references would rise with them."""
+    references = [10, 12, 9, 11, 1000, 990, 1010, 1005]
+    samples, metric = published([str(r) for r in references], CORRELATION, prediction=FLOAT, inputs="numbers", **largest)
+    for rows in (range(8), range(4), range(4, 8), range(2, 6)):
+        taken = [samples[i] for i in rows]
+        assert metric.score(taken, ["no idea"] * len(taken)) < -0.5
+        right = [str(references[i] + i % 2) for i in rows]
+        partly = ["?" if i % 3 == 0 else text for i, text in zip(rows, right, strict=True)]
+        assert metric.score(taken, partly) < metric.score(taken, right)
 
 
 def test_the_short_way_gives_what_compute_gives(published):

@@ -82,6 +82,23 @@ def plan(words: Sequence[str], *, drop_bad: bool, identify: Callable[[Settings],
     raise _refusal(tuple(mistakes.values()))
 
 
+def require_fit(cells: Sequence[Planned], prepare: Callable[[Planned], object]) -> None:
+    """Prepare every run, so that what each would refuse is refused before the first begins: one HarnessError for all.
+
+    prepare: reads, renders and audits a run's data; raises what it would raise when the run begins.
+    """
+    refused: dict[str, tuple[list[Planned], HarnessError]] = {}
+    for cell in cells:
+        try:
+            prepare(cell)
+        except HarnessError as error:
+            # A fault of the machine may have passed by the time the run begins.
+            if error.exit_code == HarnessError.exit_code:
+                refused.setdefault(str(error), ([], error))[0].append(cell)
+    if refused:
+        raise _refusal([(_where(found), error) for found, error in refused.values()], named=True)
+
+
 def cell_words(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """The words of each run of the grid, as `harness run` takes them.
 
@@ -129,10 +146,20 @@ def _named(
         return None
 
 
-def _refusal(mistakes: Sequence[tuple[str, HarnessError]]) -> HarnessError:
-    """One error for all runs; where there is only one kind of mistake, that one itself."""
+def _where(cells: Sequence[Planned]) -> str:
+    """The words of the first of some runs, and how many others there are."""
+    first, *others = cells
+    more = f" and {len(others)} more" if others else ""
+    return f"task={first.task} model={first.model} trainer={first.trainer}{more}"
+
+
+def _refusal(mistakes: Sequence[tuple[str, HarnessError]], *, named: bool = False) -> HarnessError:
+    """One error for all runs; where there is only one kind of mistake, that one itself, with its run if `named`."""
     if len(mistakes) == 1:
-        return mistakes[0][1]
+        where, error = mistakes[0]
+        if not named:
+            return error
+        return HarnessError(f"{where}: {error.what}", fix=error.fix, code=error.code, details=error.details)
     lines = [line for where, error in mistakes for line in (f"{where}: {error.what}", *_indented(error))]
     return HarnessError(
         f"{len(mistakes)} kinds of mistakes in the runs of this bench; nothing was run",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.bench.result import Ended
     from harness.config import Settings
     from harness.core.bench import BenchResult, Leaderboard
+    from harness.pipeline.prepare import Plugins, Prepared
 
 Words = Annotated[
     list[str],
@@ -40,13 +41,14 @@ def bench(
 
     A run that fails is shown with its reason and the others go on; the exit code is then the highest of theirs.
     """
-    from harness.bench.grid import plan
+    from harness.bench.grid import plan, require_fit
     from harness.bench.result import assemble, bench_folder
 
     grid = plan(words, drop_bad=drop_bad, identify=_run_id)
     if dry_run:
         _show_plan(grid, as_json=as_json)
         return
+    require_fit([cell for cell in grid.cells if not execution.is_finished(cell.folder)], _prepare)
     options = ["--drop-bad"] * drop_bad + ["--allow-failures"] * allow_failures + ["--json"] * as_json
     command = shlex.join(["harness", "bench", *words, *options])
     ended = _run_all(grid, command, allow_failures=allow_failures)
@@ -66,6 +68,19 @@ def _run_id(settings: Settings) -> str:
     from harness.pipeline.prepare import identify
 
     return identify(settings.spec, execution.plugins_of(settings), settings.task_folder).run_id
+
+
+def _prepare(cell: Planned) -> tuple[Plugins, Prepared]:
+    """A run with everything behind it that may refuse it before its model is loaded; nothing is written."""
+    from harness.pipeline.prepare import identify, prepare, require_sound, require_trainable
+
+    settings = cell.settings
+    plugins = execution.plugins_of(settings)
+    require_trainable(settings.spec, plugins)
+    prepared = prepare(identify(settings.spec, plugins, settings.task_folder), plugins)
+    require_sound(prepared)
+    plugins.trainer.plan(prepared.train_rows, prepared.trainer_spec)
+    return plugins, prepared
 
 
 def _run_all(grid: Grid, command: str, *, allow_failures: bool) -> list[Ended]:
@@ -121,7 +136,6 @@ def _show_plan(grid: Grid, *, as_json: bool) -> None:
 
 def _estimate(cell: Planned) -> dict[str, str | int]:
     from harness.pipeline.check import make_plan
-    from harness.pipeline.prepare import require_sound
 
     row: dict[str, str | int] = {
         "task": cell.task,
@@ -134,8 +148,7 @@ def _estimate(cell: Planned) -> dict[str, str | int]:
     if execution.is_finished(cell.folder):
         return row
     try:
-        plugins, prepared = execution.prepared_of(cell.settings)
-        require_sound(prepared)
+        plugins, prepared = _prepare(cell)
         made = make_plan(prepared, plugins)
     except HarnessError as error:
         return {**row, "state": error.what, "exit_code": error.exit_code}

@@ -80,7 +80,7 @@ def task_schema() -> Nested:
 
 def _out(text: str) -> Path:
     """The folder of the runs; E-OPTION where no folder can be there."""
-    if not text:
+    if not text or "\0" in text:
         raise HarnessError("out= names no folder", fix="type out=FOLDER, or leave it out for runs", code="E-OPTION")
     path = Path(text)
     try:

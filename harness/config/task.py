@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import cast
@@ -62,7 +63,7 @@ def _from_folder(name: str, rest: Mapping[str, str], typed_preset: str | None) -
     folder = find_task(name)
     document = cast(Nested, dict(read_toml(folder / TASK_FILE)))
     document.setdefault("name", folder.resolve().name)
-    notes = _without_replaced_files(document, rest)
+    notes = (*_without_replaced_files(document, rest), *_without_unused_options(document, rest))
     own_preset = document.pop("preset", None)
     trainer = document.pop("trainer", {})
     if isinstance(trainer, str):
@@ -91,6 +92,27 @@ def _without_replaced_files(document: Nested, typed: Mapping[str, str]) -> tuple
     replaced = splits if named == {one} else [one] if named and one not in named else []
     gone = [key for key in replaced if data.pop(key.removeprefix("data."), None) is not None]
     return (f"{', '.join(gone)} of {TASK_FILE} not used: other files were typed",) if gone else ()
+
+
+def _without_unused_options(document: Nested, typed: Mapping[str, str]) -> Iterator[str]:
+    """Take out the options of the task's metrics that typed ones stand in place of, and say so."""
+    metrics = document.get("metrics")
+    if not isinstance(metrics, dict) or not isinstance(options := metrics.get("options"), dict):
+        return
+    fields = dict(known_fields())
+    replaced: list[JsonValue] = []
+    measured: list[JsonValue] = []
+    for key in ("primary", "report"):
+        own, text = metrics.get(key), typed.get(f"metrics.{key}")
+        values = own
+        if text is not None:
+            with suppress(ValueError):  # what cannot be read is reported where all typed words are
+                values = fields[f"metrics.{key}"].read(text)
+        measured += values if isinstance(values, list) else [values]
+        replaced += [] if text is None else own if isinstance(own, list) else [own]
+    for name in [name for name in options if name in replaced and name not in measured]:
+        del options[name]
+        yield f"metrics.options.{name} of {TASK_FILE} not used: other metrics were typed"
 
 
 def _from_rows(rest: Mapping[str, str], typed_preset: str | None) -> AskedTask:

@@ -43,6 +43,7 @@ NAMES = {
     "metric": "metrics.primary",
 }
 OWN_KEYS = ("task", "preset", "out")
+_METRIC_OPTIONS = "metrics.options."
 _SETTABLE = ("model", "backend", "select", "seed", "n_resamples")
 # Levels of lists and tables in each other; no setting needs a tenth of it.
 _DEEPEST = 50
@@ -129,12 +130,15 @@ def fields_of(model: type[BaseModel], prefix: tuple[str, ...]) -> Iterator[tuple
 def overlay(run: Nested, typed: Mapping[str, str], fields: Mapping[str, Field], origins: dict[str, str]) -> list[str]:
     """Put typed values into the document and remember where they came from; what is wrong with them, one line each."""
     mistakes = []
-    for key, text in typed.items():
+    # Settings of metrics last: where a name with dots ends is known once the metrics are.
+    for key, text in sorted(typed.items(), key=lambda item: item[0].startswith(_METRIC_OPTIONS)):
         found = _find(key, fields)
         if found is None:
             mistakes.append(f"unknown setting {key!r}. {suggestion(key, tuple(fields))}")
             continue
         field, rest = found
+        if key.startswith(_METRIC_OPTIONS):
+            rest = _after_name(rest, _metric_names(run))
         try:
             _put(run, (*field.path, *rest), _as_json(text) if rest else field.read(text))
         except ValueError as err:
@@ -173,6 +177,26 @@ def _find(key: str, fields: Mapping[str, Field]) -> tuple[Field, tuple[str, ...]
         if field is not None and field.is_open:
             return field, tuple(parts[cut:])
     return None
+
+
+def _after_name(rest: tuple[str, ...], names: Sequence[str]) -> tuple[str, ...]:
+    """(metric, key, ...) from parts cut at every dot; the longest name that fits is meant, such as hf:own/score.py."""
+    typed = ".".join(rest)
+    fitting = [name for name in names if typed.startswith(f"{name}.")]
+    if not fitting:
+        return rest
+    name = max(fitting, key=len)
+    return (name, *typed[len(name) + 1 :].split("."))
+
+
+def _metric_names(run: Nested) -> list[str]:
+    """The metrics that the document names so far; what is no name is left for the schema to refuse."""
+    task = run.get("task")
+    metrics = task.get("metrics") if isinstance(task, dict) else None
+    if not isinstance(metrics, dict):
+        return []
+    report = metrics.get("report")
+    return [n for n in (metrics.get("primary"), *(report if isinstance(report, list) else ())) if isinstance(n, str)]
 
 
 def _put(document: Nested, path: Sequence[str], value: JsonValue) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -126,7 +127,18 @@ class MetricsSpec(Spec):
         None, gt=0, description="what would be worth having, in the primary metric's unit; 2 % of its range by default"
     )
     slices: tuple[str, ...] = Field((), description="metadata fields to report by")
-    options: dict[str, dict[str, JsonValue]] = Field(default_factory=dict, description="settings by metric name")
+    options: dict[str, dict[str, JsonValue]] = Field(
+        default_factory=dict, description="settings by metric name; of metrics in primary and report only"
+    )
+
+    @model_validator(mode="after")
+    def _options_are_of_these_metrics(self) -> MetricsSpec:
+        for name in sorted(self.options.keys() - set(self.names)):
+            known = ", ".join(self.names)
+            close = difflib.get_close_matches(name.casefold(), self.names, n=1)
+            meant = f"did you mean {close[0]}?" if close else f"name it in report, or set options of {known}"
+            raise ValueError(f"options for {name!r}, which is not measured (metrics: {known}); {meant}")
+        return self
 
     @property
     def names(self) -> tuple[str, ...]:

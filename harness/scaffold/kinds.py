@@ -11,6 +11,8 @@ from harness.scaffold.texts import Texts
 # The audit's own bounds for "the references are classes".
 _MAX_CLASSES = 200
 _MAX_DISTINCT = 0.2
+# Up to this many different numbers may be grades or stars; more are quantities.
+_MAX_NUMBERS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ def _by_length(texts: Texts) -> tuple[Kind, str]:
 
 def _are_classes(texts: Texts) -> bool:
     n_distinct = len(texts.labels)
+    if texts.is_number > 0.95 and n_distinct > _MAX_NUMBERS:
+        return False
     return (
         1 < n_distinct <= min(_MAX_CLASSES, max(2, _MAX_DISTINCT * texts.n))
         and texts.reference_words <= 6

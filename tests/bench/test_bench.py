@@ -74,16 +74,42 @@ def test_a_run_made_before_is_part_of_the_bench(harness: Harness, tasks: str) ->
     assert len(list(Path("runs/one").iterdir())) == 1
 
 
-def test_a_run_that_fails_is_shown_and_the_others_go_on(harness: Harness, tasks: str, tmp_path: Path) -> None:
+def test_a_run_that_fails_is_shown_and_the_others_go_on(harness: Harness, tasks: str) -> None:
+    Path("runs").mkdir()
+    Path("runs/one").write_text("in the way")
+    ran = harness("bench", tasks, "models=fake", *COMMON)
+    assert ran.code == 4
+    failed, finished = bench_of().cells
+    assert (failed.task, failed.finished, failed.exit_code) == ("one", False, 4)
+    assert (finished.task, finished.finished, finished.exit_code) == ("two", True, 0)
+    assert "Failed: one, fake, fake: could not create folder" in ran.out
+    assert [contest.task for contest in bench_of().contests] == ["two"]
+
+
+def test_what_only_a_run_would_refuse_is_refused_for_all_before_the_first(
+    harness: Harness, tasks: str, tmp_path: Path
+) -> None:
+    """Rows that no run can go on with, in the last task only: the others must not have been paid for."""
+    with (tmp_path / "two" / "train.jsonl").open("a") as stream:
+        stream.write('{"id": "x", "question": "no answer"}\n')
+    ran = harness("bench", tasks, "models=fake,fake2", *COMMON)
+    assert ran.code == 2
+    assert "task=two model=fake trainer=fake and 1 more: the data has 1 error" in ran.err
+    assert "train.jsonl:25" in ran.err
+    assert not Path("runs").exists()
+
+
+def test_a_trainer_for_other_models_and_bad_rows_are_refused_together(
+    harness: Harness, tasks: str, tmp_path: Path
+) -> None:
     with (tmp_path / "one" / "train.jsonl").open("a") as stream:
         stream.write('{"id": "x", "question": "no answer"}\n')
-    ran = harness("bench", tasks, "models=fake", *COMMON)
+    ran = harness("bench", tasks, "models=fake", "backend=fake", "trainers=fake,lora", "n_resamples=300")
     assert ran.code == 2
-    failed, finished = bench_of().cells
-    assert (failed.task, failed.finished, failed.exit_code) == ("one", False, 2)
-    assert (finished.task, finished.finished, finished.exit_code) == ("two", True, 0)
-    assert "Failed: one, fake, fake: the data has 1 error" in ran.out
-    assert [contest.task for contest in bench_of().contests] == ["two"]
+    assert "task=one model=fake trainer=fake: the data has 1 error" in ran.err
+    assert "trainer=lora and 1 more: trainer 'lora' cannot train the models of backend 'fake'" in ran.err
+    assert "nothing was run" in ran.err
+    assert not Path("runs").exists()
 
 
 def test_a_competitor_without_a_task_is_ranked_on_the_others_and_marked(harness: Harness, tasks: str) -> None:
@@ -213,6 +239,59 @@ def test_a_grid_knows_where_its_runs_are(tasks: str) -> None:
     words = [tasks, "models=fake", *COMMON, "out=elsewhere"]
     grid: Grid = plan(words, drop_bad=False, identify=lambda settings: f"id-of-{settings.spec.task.name}")
     assert [cell.folder for cell in grid.cells] == [Path("elsewhere/one/id-of-one"), Path("elsewhere/two/id-of-two")]
+
+
+UNSCORED = '''
+"""Exact match without a score of any one sample, as of a correlation."""
+
+import numpy as np
+
+
+class Unscored:
+    name = "unscored"
+    signature = "unscored|v:1"
+    higher_is_better = True
+    best = 1.0
+    worst = 0.0
+
+    def measure(self, samples, completions):
+        pairs = zip(samples, completions, strict=True)
+        return np.array([[float(text in sample.references), 1.0] for sample, text in pairs]).reshape(-1, 2)
+
+    def value(self, totals):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return totals[..., 0] / totals[..., 1]
+
+    def per_sample(self, statistics):
+        return np.full(len(statistics), np.nan)
+
+
+def create(context):
+    return Unscored()
+'''
+
+
+def test_samples_answered_without_a_score_of_their_own_are_ranked_like_any(harness: Harness, tmp_path: Path) -> None:
+    """The same statistics as exact match, so the same ranks and intervals; who answered stands in the outcomes."""
+    words = ("models=fake", *COMMON, 'backend.options.fail={"timeout": 0.1}', "select.min_coverage=0.5")
+    folder = make_echo_task(tmp_path / "one")
+    harness("bench", f"tasks={folder}", *words, "out=scored")
+    (folder / "unscored.py").write_text(UNSCORED)
+    file = folder / "task.toml"
+    file.write_text(file.read_text().replace('"exact_match"', '"unscored.py:create"'))
+    ran = harness("bench", f"tasks={folder}", *words, "out=unscored")
+    [scored], [unscored] = (bench_of(Path(out)).contests for out in ("scored", "unscored"))
+    answered = [
+        [b'"completion"' in line for line in outcomes.read_bytes().splitlines()]
+        for outcomes in Path("unscored/one").glob("*/evaluations/*.test/outcomes.jsonl")
+    ]
+    assert 0 < unscored.n == sum(map(all, zip(*answered, strict=True))) < 40
+    assert unscored.no_intervals == ""
+    for one, other in zip(scored.entries, unscored.entries, strict=True):
+        assert (one.value, one.rank, one.rank_low, one.rank_high, one.first) == pytest.approx(
+            (other.value, other.rank, other.rank_low, other.rank_high, other.first)
+        )
+    assert "ranks have no intervals" not in ran.out
 
 
 OWN = '''

@@ -37,6 +37,57 @@ def test_text_that_looks_like_something_else_stays_text(echo_task: Path, text: s
     )
 
 
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("prompting.instructions=Say it loudly, please", ("Say it loudly, please",)),
+        ('prompting.instructions=["Say it, loudly", "Shout"]', ("Say it, loudly", "Shout")),
+        ("prompting.instructions=", ()),
+    ],
+)
+def test_a_wording_with_a_comma_is_one_wording(echo_task: Path, word: str, expected: tuple[str, ...]) -> None:
+    assert resolve([f"task={echo_task}", *FAKE, word]).spec.task.prompting.instructions == expected
+
+
+def test_a_comma_can_be_what_stops_generation_and_still_cuts_lists_of_names(echo_task: Path) -> None:
+    words = ["generation.stop=,", "metrics.report=rouge_l,squad_em", "metrics.slices=a,b"]
+    task = resolve([f"task={echo_task}", *FAKE, *words]).spec.task
+    assert (task.generation.stop, task.metrics.report, task.metrics.slices) == (
+        (",",),
+        ("rouge_l", "squad_em"),
+        ("a", "b"),
+    )
+
+
+@pytest.mark.parametrize("depth", [60, 900, 200_000])
+@pytest.mark.parametrize("key", ["prompting.shots", "backend.options.fail", "data.where"])
+def test_lists_nested_without_end_are_one_mistake(echo_task: Path, key: str, depth: int) -> None:
+    text = mistakes(f"task={echo_task}", *FAKE, f"{key}={'[' * depth}{']' * depth}")
+    assert "one setting is wrong" in text
+    assert "nested more than 50 deep" in text
+    assert len(text) < 1_000
+
+
+def test_a_task_file_nested_without_end_is_one_mistake(echo_task: Path) -> None:
+    file = echo_task / "task.toml"
+    file.write_text(f"{file.read_text()}\n[metrics.options.exact_match]\nx = {'[' * 5_000}{']' * 5_000}\n")
+    assert "error[E-TOML]" in mistakes(f"task={echo_task}", *FAKE)
+
+
+def test_the_folder_of_the_runs_must_be_one(echo_task: Path) -> None:
+    file = echo_task / "task.toml"
+    for out in (str(file), f"{file}/below/it", "", "x" * 300, "a\0b"):
+        assert "error[E-OPTION]: out=" in mistakes(f"task={echo_task}", *FAKE, f"out={out}")
+    for out in (echo_task, echo_task / "new" / "ones"):
+        assert resolve([f"task={echo_task}", *FAKE, f"out={out}"]).out == out
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "~nobody-of-this-name/x", "~nobody-of-this-name"])
+def test_names_that_no_file_can_have_are_not_found(name: str) -> None:
+    assert "there is no task named" in mistakes(f"task={name}", *FAKE)
+    assert "does not exist" in mistakes(f"data={name}", *FAKE)
+
+
 def test_the_command_line_wins_over_the_task_and_each_value_remembers_its_origin(echo_task: Path) -> None:
     settings = resolve([f"task={echo_task}", *FAKE, "generation.max_tokens=9"])
     assert settings.spec.task.generation.max_tokens == 9
@@ -108,6 +159,29 @@ def test_open_tables_take_any_key(echo_task: Path) -> None:
     assert settings.spec.task.metrics.options == {"exact_match": {"normalise": ["case"]}}
 
 
+def test_options_of_a_metric_that_is_not_measured_are_a_mistake(echo_task: Path) -> None:
+    with pytest.raises(HarnessError) as caught:
+        resolve([f"task={echo_task}", *FAKE, 'metrics.options.Exact_Match.normalise=["case"]'])
+    assert "'Exact_Match', which is not measured" in caught.value.details[0]
+    assert "did you mean exact_match?" in caught.value.details[0]
+
+
+def test_typed_metrics_leave_the_options_of_the_tasks_own_behind_with_a_note(echo_task: Path) -> None:
+    file = echo_task / "task.toml"
+    file.write_text(file.read_text() + "\n[metrics.options.exact_match]\nnormalise = ['case']\n")
+    kept = resolve([f"task={echo_task}", *FAKE])
+    assert kept.spec.task.metrics.options == {"exact_match": {"normalise": ["case"]}}
+    other = resolve([f"task={echo_task}", *FAKE, "metric=rouge_l", "metrics.report="])
+    assert other.spec.task.metrics.options == {}
+    assert "metrics.options.exact_match of task.toml not used: other metrics were typed" in other.notes
+
+
+def test_options_of_a_metric_whose_name_has_dots_are_typed_like_others(echo_task: Path) -> None:
+    words = ["metrics.options.hf:own/f1.py.kwargs.average=macro", "metric=hf:own/f1.py"]
+    options = resolve([f"task={echo_task}", *FAKE, *words]).spec.task.metrics.options
+    assert options == {"hf:own/f1.py": {"kwargs": {"average": "macro"}}}
+
+
 def test_rows_without_a_task_folder_become_a_task_with_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "my rows.jsonl", range(120))
@@ -174,6 +248,33 @@ def test_other_rows_can_be_put_into_a_task_by_its_own_key(echo_task: Path) -> No
     write_rows(echo_task / "more.jsonl", range(300, 340))
     settings = resolve([f"task={echo_task}", "data.test=more.jsonl", *FAKE])
     assert settings.spec.task.data.test == "more.jsonl"
+
+
+def test_a_typed_file_stands_in_place_of_the_tasks_files_of_splits(echo_task: Path) -> None:
+    write_rows(echo_task / "all.jsonl", range(300, 400))
+    settings = resolve([f"task={echo_task}", "data.source=all.jsonl", *FAKE])
+    data = settings.spec.task.data
+    assert (data.source, data.train, data.validation, data.test) == ("all.jsonl", None, None, None)
+    assert data.prompt == "{question}"
+    assert "data.train, data.validation, data.test of task.toml not used: other files were typed" in settings.notes
+
+
+def test_typed_files_of_splits_stand_in_place_of_the_tasks_one_file(echo_task: Path) -> None:
+    file = echo_task / "task.toml"
+    kept = [line for line in file.read_text().splitlines() if not line.startswith(("validation =", "test ="))]
+    file.write_text("\n".join(kept).replace("train =", "source ="))
+    assert resolve([f"task={echo_task}", *FAKE]).spec.task.data.source == "train.jsonl"
+    data = resolve([f"task={echo_task}", "data.train=train.jsonl", "data.test=test.jsonl", *FAKE]).spec.task.data
+    assert (data.source, data.train, data.test) == (None, "train.jsonl", "test.jsonl")
+    # A test file alone would have been read by nobody.
+    assert "give either source, or train and test" in mistakes(f"task={echo_task}", "data.test=test.jsonl", *FAKE)
+
+
+def test_a_wrong_item_of_a_typed_list_is_not_blamed_on_the_file(echo_task: Path) -> None:
+    text = mistakes(f"task={echo_task}", *FAKE, "prompting.shots=0,x")
+    assert "prompting.shots.1: Input should be a valid integer" in text
+    assert "(got 'x' from typed: prompting.shots=0,x)" in text
+    assert "task.toml" not in text
 
 
 def test_a_preset_lies_between_the_defaults_and_the_task(echo_task: Path) -> None:

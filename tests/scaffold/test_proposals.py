@@ -317,3 +317,13 @@ def test_names_that_tell_a_role(row: dict[str, object], prompt: str, reference: 
 def test_empty_fields_are_told_from_filled_ones() -> None:
     [field] = fields_of([Table("source", "x", ({"a": "x"}, {"a": " "}, {"a": None}, {}))])
     assert (field.n_filled, field.n_rows) == (1, 4)
+
+def test_many_whole_numbers_that_repeat_are_quantities(tmp_path: Path) -> None:
+    rows = "".join(f"order {i},{i % 90}\n" for i in range(1000))
+    (tmp_path / "delays.csv").write_text("text,delay\n" + rows)
+    given = {"source": "delays.csv", "prompt": "{text}", "reference": "{delay}"}
+    found = propose(given, tmp_path)
+    assert (found.kind, found.get("metrics.primary")) == ("regression", "mae")
+    stars = "".join(f"order {i},{i % 5}\n" for i in range(1000))
+    (tmp_path / "delays.csv").write_text("text,delay\n" + stars)
+    assert propose(given, tmp_path).kind == "classification"

@@ -114,7 +114,10 @@ class GivenTrainer:
             return
         given = look_at(spec)
         before = _verified(given, spec)
-        checkpoint = _measured(loaded_model(model), _checkpoint(given), validation_rows)
+        loaded = loaded_model(model)
+        if given.kind == "full":
+            _require_same_model(given, loaded.folder)
+        checkpoint = _measured(loaded, _checkpoint(given), validation_rows)
         final = sink.save(checkpoint, partial(_copy, given), lambda _: None)
         _verified(given, spec.model_copy(update={"sha256": before}))
         progress(1, 1, "")
@@ -134,6 +137,8 @@ def look_at(spec: GivenSpec) -> Given:
 
 def _looked_through(path: str) -> Given:
     folder = Path(path).expanduser()
+    if folder.is_file():
+        raise _unusable(folder, "it is a file, not a folder")
     if not folder.is_dir():
         raise _unusable(folder, "there is no such folder")
     if (folder / ADAPTER_CONFIG).exists() or any(folder.glob("adapter_model.*")):
@@ -222,7 +227,8 @@ def _digest(files: Sequence[Path]) -> str:
 def _base_reasons(given: Given, model: Mapping[str, JsonValue]) -> tuple[str, ...]:
     """What is known of the base it was trained on; E-ADAPTER if that is another than `model`."""
     if given.kind == "full":
-        return ("nothing says which model it was tuned from; it must have the same layers as this one",)
+        said = "nothing says which model it was tuned from"
+        return (f"{said}; it must have the same layers, settings, tokenizer and chat template as this one",)
     config = read_json(given.folder / ADAPTER_CONFIG)
     named = config.get("base_model_name_or_path") if isinstance(config, dict) else None
     if not (given.folder / BASE_RECORD).is_file():
@@ -232,6 +238,20 @@ def _base_reasons(given: Given, model: Mapping[str, JsonValue]) -> tuple[str, ..
     if not isinstance(record, dict) or any(model.get(key) != value for key, value in record.items()):
         raise _unusable(given.folder, f"it was trained on another base model, {quote(str(named))}")
     return ("it was trained on this very base model",)
+
+
+def _require_same_model(given: Given, base: Path) -> None:
+    """E-ADAPTER where the folder describes another model than the base, which its weights would be run as."""
+    from harness.models.same import differences
+
+    found = tuple(differences(given.folder, base))
+    if found:
+        raise HarnessError(
+            f"{quote(str(given.folder), 200)} is not a tuned version of this base model: {found[0]}",
+            fix="name the base it was tuned from as model=, or evaluate it by itself: model=FOLDER trainer=none",
+            code="E-ADAPTER",
+            details=found[1:8],
+        )
 
 
 def _checkpoint(given: Given) -> Checkpoint:
@@ -311,6 +331,7 @@ def _sha256(file: Path) -> str:
 def _unusable(folder: Path, why: str) -> HarnessError:
     return HarnessError(
         f"{quote(str(folder), 200)} cannot be evaluated: {why}",
-        fix="trainer.path= a folder as peft's or transformers' save_pretrained writes it, or a run's checkpoint",
+        fix="trainer.path= (adapter= of harness evaluate) a folder as peft's or transformers' save_pretrained writes it,"
+        " or a run's checkpoint",
         code="E-ADAPTER",
     )

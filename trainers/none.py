@@ -19,7 +19,7 @@ class NoTrainer:
     """`harness.core.protocols.Trainer` without checkpoints, as its plan says."""
 
     spec_type: type[BaseModel] = NoTrainerSpec
-    backends = ("hf", "vllm", "openai", "replay", "fake")
+    backends: tuple[str, ...] = ()
 
     def settle(
         self, rows: Sequence[TokenRow], spec: BaseModel, model: Mapping[str, JsonValue]

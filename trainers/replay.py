@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 
+from harness.backends.replay import damaged
 from harness.core.protocols import CheckpointSink, Progress, TrainPlan
 from harness.core.specs import Spec
 from harness.core.types import Checkpoint, TokenRow
@@ -57,9 +58,32 @@ class ReplayTrainer:
 trainer = ReplayTrainer()
 
 
+class _Manifest(BaseModel):
+    """What the store writes beside a checkpoint's files; the folder is wherever it is now."""
+
+    files: dict[str, str]
+    checkpoint: dict[str, JsonValue]
+
+
 def _read(folder: Path) -> Checkpoint:
-    figures = json.loads((folder / "MANIFEST.json").read_bytes())["checkpoint"]
-    return Checkpoint(folder=folder, **figures)
+    """The checkpoint of a recorded folder; E-CORRUPT where its manifest is none or its files are others."""
+    file = folder / "MANIFEST.json"
+    try:
+        manifest = _Manifest.model_validate_json(file.read_bytes())
+        checkpoint = TypeAdapter(Checkpoint).validate_python({**manifest.checkpoint, "folder": folder})
+        others = [name for name, digest in manifest.files.items() if _sha256(folder / name) != digest]
+    except ValidationError as err:
+        raise damaged(str(file), err.errors()[0]["msg"]) from err
+    except OSError as err:
+        raise damaged(str(err.filename or file), err.strerror or "it cannot be read") from err
+    if others:
+        raise damaged(str(folder / others[0]), "its bytes are not those that were recorded")
+    return checkpoint
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -1,5 +1,7 @@
 """Near-duplicates at the scale of a training set: runs of 13 words, hashed with numpy.
 
+In scripts without spaces, a character stands for a word.
+
 Axes: W words of many texts one after another, G runs of words.
 """
 
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.types import IntArray
+from harness.data.scripts import spaced
 
 # The run length of GPT-3's contamination study (Brown et al. 2020, appendix C), which also ignores runs that
 # stand in more than ten documents: they are instructions and formulas, not content.
@@ -31,6 +34,7 @@ def near_pairs(texts: Sequence[str], pool: Sequence[str]) -> dict[int, int]:
 
     Nearly the same: a common run of 13 words that is not common to many, or the same eight or more words in any order.
     """
+    texts, pool = [spaced(text) for text in texts], [spaced(text) for text in pool]
     pairs = {**_shared_runs(texts, pool), **_same_words(texts, pool)}
     return dict(sorted(pairs.items()))
 
@@ -38,7 +42,7 @@ def near_pairs(texts: Sequence[str], pool: Sequence[str]) -> dict[int, int]:
 def _same_words(texts: Sequence[str], pool: Sequence[str]) -> dict[int, int]:
     first: dict[str, int] = {}
     for number, text in enumerate(pool):
-        if text.count(" ") >= _MIN_SORTED - 1:
+        if text.count(" ") >= _MIN_SORTED - 1 and len(text.split()) >= _MIN_SORTED:
             first.setdefault(_sorted(text), number)
     return {number: first[key] for number, text in enumerate(texts) if (key := _sorted(text)) in first}
 

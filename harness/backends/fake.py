@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue, ValidationError
 
-from harness.core.errors import EnvironmentFault
+from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.protocols import AdapterProof, Tokenizer
-from harness.core.specs import BackendSpec, ModelSpec
+from harness.core.specs import BackendSpec, Fraction, ModelSpec, Spec
 from harness.core.types import Checkpoint, Completion, Failure, Message, Outcome, Request, Sampling
 
 WEIGHTS = "fake_model.safetensors"
@@ -68,19 +68,25 @@ class FakeModel:
     name: str
 
 
-class FakeBackend:
-    """Completions as a function of prompt, checkpoint and seed.
+class FakeOptions(Spec):
+    """What stands under backend.options."""
 
-    options: fail = {reason = share of requests that fail for that reason}; limit = context length.
-    """
+    fail: dict[str, Fraction] = Field(
+        default_factory=dict, description="reason -> share of requests that fail for that reason"
+    )
+    limit: int = Field(100_000, ge=1, description="context length in tokens")
+
+
+class FakeBackend:
+    """Completions as a function of prompt, checkpoint and seed; settings: `FakeOptions`."""
 
     def __init__(self, model: ModelSpec, options: BackendSpec) -> None:
         self.tokenizer: Tokenizer = FakeTokenizer()
         self.model: object = FakeModel(model.name)
         self.identity: Mapping[str, JsonValue] = {"backend": "fake", "model": model.name}
-        fail = options.options.get("fail", {})
-        self._fail = {k: float(str(v)) for k, v in fail.items()} if isinstance(fail, dict) else {}
-        self.context_length = int(str(options.options.get("limit", 100_000)))
+        settings = _options(options)
+        self._fail = settings.fail
+        self.context_length = settings.limit
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[str, Outcome]]:
         """One outcome a request."""
@@ -136,7 +142,8 @@ class FakeKind:
     """How the fake backend enters."""
 
     def identify(self, model: ModelSpec, options: BackendSpec) -> Mapping[str, JsonValue]:
-        """Its name is all it is."""
+        """Its name is all it is; E-OPTION for settings that it does not know."""
+        _options(options)
         return {"name": model.name}
 
     def create(self, model: ModelSpec, options: BackendSpec, *, thinking: bool) -> FakeBackend:
@@ -145,6 +152,18 @@ class FakeKind:
 
 
 backend = FakeKind()
+
+
+def _options(options: BackendSpec) -> FakeOptions:
+    try:
+        return FakeOptions.model_validate(options.options)
+    except ValidationError as err:
+        raise HarnessError(
+            "the options of backend=fake are wrong",
+            fix=f"correct backend.options; it knows: {', '.join(FakeOptions.model_fields)}",
+            code="E-OPTION",
+            details=[f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in err.errors()],
+        ) from err
 
 
 def read_skill(folder: Path) -> float:

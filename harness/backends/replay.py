@@ -1,23 +1,24 @@
 """Recorded completions of an earlier run, looked up by prompt, decoding and checkpoint: no model, no torch.
 
 `backend=replay backend.recording=runs/task/id` answers every request that the recorded run answered and fails the
-others by name. With `trainer=replay` the recorded checkpoints are used again, so the whole pipeline can be run again.
+others by name, so a recording that was interrupted can be used as far as it went. With `trainer=replay` the recorded checkpoints are used again, so the whole pipeline can be run again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import JsonValue, TypeAdapter
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from harness.backends.fake import FakeTokenizer
 from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.protocols import AdapterProof, Tokenizer
 from harness.core.specs import BackendSpec, ModelSpec
 from harness.core.types import Checkpoint, Completion, Failure, Outcome, Request
+from harness.data.display import escape
 
 _OUTCOMES = "evaluations/*/outcomes.jsonl"
 _PROOFS = "evaluations/*/adapter.json"
@@ -94,29 +95,67 @@ def _tokenizer(model: ModelSpec, *, thinking: bool) -> Tokenizer:
     return load_tokenizer(locate(model), template, thinking=thinking)
 
 
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """One line of a recording; of the two outcomes there is one."""
+
+    request: str
+    completion: Completion | None = None
+    failure: Failure | None = None
+
+
+_RECORD = TypeAdapter(_Record)
+_PROOF = TypeAdapter(AdapterProof | None)
+
+
 def _recorded(folder: Path) -> dict[str, Outcome]:
-    """Request fingerprint -> outcome, over every evaluation of the run."""
+    """Request fingerprint -> outcome, over every evaluation of the run; E-CORRUPT with the line that is none."""
     outcomes: dict[str, Outcome] = {}
     for file in sorted(folder.glob(_OUTCOMES)):
-        for line in file.read_bytes().split(b"\n"):
+        for number, line in enumerate(_read(file).split(b"\n"), start=1):
             if line:
-                record = json.loads(line)
-                outcomes[record["request"]] = _outcome(record)
+                fingerprint, outcome = _outcome(line, f"{file}:{number}")
+                outcomes[fingerprint] = outcome
     return outcomes
 
 
-def _outcome(record: Mapping[str, Mapping[str, str]]) -> Outcome:
-    if "completion" in record:
-        return Completion(**record["completion"])  # type: ignore[arg-type]
-    return Failure(**record["failure"])
+def _outcome(line: bytes, where: str) -> tuple[str, Outcome]:
+    try:
+        record = _RECORD.validate_json(line)
+    except ValidationError as err:
+        raise damaged(where, err.errors()[0]["msg"]) from err
+    outcome = record.completion or record.failure
+    if outcome is None:
+        raise damaged(where, "there is neither a completion nor a failure")
+    return record.request, outcome
 
 
 def _proof(file: Path) -> AdapterProof | None:
-    return TypeAdapter(AdapterProof | None).validate_json(file.read_bytes())
+    try:
+        return _PROOF.validate_json(_read(file))
+    except ValidationError as err:
+        raise damaged(str(file), err.errors()[0]["msg"]) from err
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as err:
+        raise damaged(str(file), err.strerror or "it cannot be read") from err
+
+
+def damaged(where: str, why: str) -> EnvironmentFault:
+    """The error for a recording that is not what a run writes."""
+    return EnvironmentFault(
+        f"the recording is damaged at {escape(where, 300)}: {escape(why, 200)}",
+        fix="name an intact recording, or record the run again",
+        code="E-CORRUPT",
+        resumable=False,
+    )
 
 
 def _hash(folder: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(folder.glob(_OUTCOMES)):
-        digest.update(file.read_bytes())
+        digest.update(_read(file))
     return digest.hexdigest()

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -95,7 +96,14 @@ def _require_text(words: Sequence[str]) -> None:
 
 
 def _usage_or_bug(error: Exception) -> int:
-    """Typer's own usage errors carry a message and an exit code; anything else is a bug and shows its traceback."""
+    """Typer's own usage errors carry a message and an exit code; anything else is a bug and shows its traceback.
+
+    Files are looked for in many places, by names that were typed; what the store writes has errors of its own.
+    """
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        what = f"no file or folder can have the name {quote(str(error.filename))}: it is too long"
+        echo(str(HarnessError(what, fix="name one that is there, or a shorter new one", code="E-USAGE")), error=True)
+        return 2
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         echo(f"error[E-USAGE]: {error.format_message()}\n  fix: harness --help", error=True)
         return 2

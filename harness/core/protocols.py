@@ -201,7 +201,7 @@ class CheckpointSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainPlan:
-    """What training will cost, known before it starts."""
+    """What training will cost, known before it starts. n_steps is 0 where checkpoints come from elsewhere."""
 
     n_rows: int
     n_steps: int
@@ -220,7 +220,7 @@ class Trainer(Protocol):
 
     @property
     def backends(self) -> tuple[str, ...]:
-        """Names of the backends whose models it can train."""
+        """Names of the backends whose models it can train; none named: any, because it looks at no model."""
         ...
 
     def settle(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TypeAlias
 
+from pydantic import JsonValue
+
 from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.specs import DataSpec
 from harness.core.types import SPLITS, Split
@@ -84,7 +86,7 @@ def _load(origin: Origin, split: Split) -> DataFile:
     try:
         for item in _items(origin):
             if isinstance(item, Row):
-                rows.append(replace(item, number=len(rows) + len(broken) + 1))
+                rows.append(Row(item.line, _present(item.fields), len(rows) + len(broken) + 1))
             elif isinstance(item, Blank):
                 n_blank += 1
             else:
@@ -99,6 +101,11 @@ def _load(origin: Origin, split: Split) -> DataFile:
         return DataFile(name, split, about=(Problem.at(name, error),))
     about = (*noticed, *_about(origin, split, is_empty=not rows and not broken))
     return DataFile(name, split, tuple(rows), tuple(broken), about, n_blank, origin.sha256)
+
+
+def _present(fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """The fields that are not null: a table cannot tell those from absent ones, so no reader does."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _items(origin: Origin) -> Iterator[Item]:

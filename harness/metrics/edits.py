@@ -18,7 +18,7 @@ from harness.core.types import FloatArray, Sample
 from harness.metrics.context import VERSION, MetricContext, parse_options
 from harness.metrics.mean import ratio
 from harness.metrics.normalise import Normaliser, normalise, signature_of
-from harness.metrics.tokens import spaced
+from harness.data.scripts import spaced
 
 Per = Literal["reference", "longer"]
 

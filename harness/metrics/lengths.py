@@ -15,7 +15,7 @@ from harness.core.types import FloatArray, Sample
 from harness.metrics.context import VERSION, MetricContext, parse_options
 from harness.metrics.edits import edit_rate
 from harness.metrics.mean import MeanMetric, ratio
-from harness.metrics.tokens import spaced
+from harness.data.scripts import spaced
 
 Unit = Literal["characters", "words"]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import math
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import cast
 
@@ -43,17 +45,10 @@ class OwnMean(MeanMetric):
         return np.column_stack([np.array(scores, dtype=np.float64), np.ones(len(scores))])
 
     def _checked(self, sample: Sample, completion: str) -> float:
-        try:
+        fix = "mend the function; it must give every answer a number, also an empty or a broken one"
+        with _guarded(self.name, f"failed on {located(sample)}", fix, self.score):
             score: object = self.score(completion, sample.references)
-        except Exception as err:
-            last = traceback.extract_tb(err.__traceback__)[-1]
-            raise HarnessError(
-                f"metric {self.name!r} failed on {located(sample)}: {type(err).__name__}: {escape(str(err), 200)}",
-                fix="mend the function; it must give every answer a number, also an empty or a broken one",
-                code="E-METRIC",
-                details=(f"in {last.name}, line {last.lineno} of {escape(last.filename)}",),
-            ) from err
-        number = float(score) if isinstance(score, Real | np.bool_) else math.nan
+        number = _number(score)
         if not math.isfinite(number):
             what, fix = "which is no finite number", "return a float for every answer"
         elif not min(self.best, self.worst) <= number <= max(self.best, self.worst):
@@ -61,21 +56,89 @@ class OwnMean(MeanMetric):
             fix = f"set worst and best in [metrics.options.{toml_key(self.name)}]"
         else:
             return number
-        shown = escape(repr(score), 60)
         raise HarnessError(
-            f"metric {self.name!r} returned {shown} for {located(sample)}, {what}", fix=fix, code="E-METRIC"
+            f"metric {self.name!r} returned {_shown(score)} for {located(sample)}, {what}", fix=fix, code="E-METRIC"
         )
 
 
 class Signed:
-    """A user's metric with the hash of its file in the signature: other code is another number."""
+    """A user's metric with the hash of its file in the signature: other code is another number.
+
+    What it does is guarded: an error of its own, or a result that is none, is E-METRIC with the file and line.
+    """
 
     def __init__(self, metric: AnyMetric, origin: str, digest: str) -> None:
         self._metric = metric
+        self._origin = origin
         self.signature = f"{metric.signature}|{_file_signature(origin, digest)}"
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self._metric, name)
+        found: object = getattr(self._metric, name)
+        if not callable(found) or name not in (*_ADDITIVE, "score", "parts"):
+            return found
+        return partial(self._call, name, found)
+
+    def _call(self, name: str, method: Callable[..., object], *given: object) -> object:
+        with _guarded(self._origin, f"failed in {name}", "mend the metric", method):
+            result = method(*given)
+        if name == "measure":
+            _check_statistics(result, cast("Sequence[Sample]", given[0]), self._origin)
+        elif name == "score" and not isinstance(result, Real | np.bool_):
+            raise _not_a_metric(self._origin, f"returned {_shown(result)} as its score, which is no number")
+        return _number(result) if name == "score" else result
+
+
+def _check_statistics(result: object, samples: Sequence[Sample], origin: str) -> None:
+    """E-METRIC unless it is an array with one row of finite numbers a sample."""
+    numbers = isinstance(result, np.ndarray) and result.dtype.kind in "biuf"
+    if not isinstance(result, np.ndarray) or not numbers or result.ndim != 2 or len(result) != len(samples):
+        found = f"an array of shape {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
+        raise _not_a_metric(origin, f"measured {len(samples)} samples as {found}, not as an array of a row of numbers each")
+    for sample, row in zip(samples, result, strict=True):
+        if not np.isfinite(row).all():
+            raise _not_a_metric(origin, f"has a statistic of {located(sample)} that is no finite number")
+
+
+@contextmanager
+def _guarded(name: str, what: str, fix: str, called: object) -> Iterator[None]:
+    """Whatever a user's code raises, SystemExit included, as E-METRIC with the line of that code."""
+    try:
+        yield
+    except HarnessError:
+        raise
+    except (Exception, SystemExit) as err:
+        frames = [frame for frame in traceback.extract_tb(err.__traceback__) if frame.filename != __file__]
+        place = f"in {frames[-1].name}, line {frames[-1].lineno} of {escape(frames[-1].filename)}" if frames else None
+        raise HarnessError(
+            f"metric {name!r} {what}: {type(err).__name__}: {escape(str(err), 200)}",
+            fix=fix,
+            code="E-METRIC",
+            details=(place or _place_of(called),),
+        ) from err
+
+
+def _place_of(called: object) -> str:
+    """Where a function stands that could not even be called."""
+    code = getattr(inspect.unwrap(cast("Callable[..., object]", called)), "__code__", None)
+    if code is None:
+        return f"calling {escape(type(called).__name__)}"
+    return f"calling {code.co_name}, line {code.co_firstlineno} of {escape(code.co_filename)}"
+
+
+def _number(value: object) -> float:
+    """As a float; nan for what is no number or too large to be one."""
+    try:
+        return float(value) if isinstance(value, Real | np.bool_) else math.nan
+    except (OverflowError, ValueError, TypeError):
+        return math.nan
+
+
+def _shown(value: object) -> str:
+    """A value of unknown code, short; its kind where it cannot even be shown."""
+    try:
+        return escape(repr(value), 60)
+    except Exception:  # digits beyond Python's limit, or a __repr__ that fails
+        return f"a value of type {escape(type(value).__name__)}"
 
 
 def adapt(attr: object, context: MetricContext, *, origin: str, digest: str) -> AnyMetric:
@@ -94,7 +157,9 @@ def adapt(attr: object, context: MetricContext, *, origin: str, digest: str) -> 
 
 
 def _created(create: Callable[[MetricContext], object], context: MetricContext, origin: str, digest: str) -> AnyMetric:
-    metric = create(context)
+    fix = f"mend the function. One of one argument gets the context: {_SHAPES}"
+    with _guarded(origin, "failed in create", fix, create):
+        metric = create(context)
     missing = [name for name in _DESCRIBED if not hasattr(metric, name)]
     if not hasattr(metric, "score") or hasattr(metric, "measure"):
         missing += [name for name in _ADDITIVE if not hasattr(metric, name)]

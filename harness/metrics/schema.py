@@ -48,7 +48,8 @@ def create(context: MetricContext) -> Metric:
     def score(completion: str, references: Sequence[str]) -> float:
         try:
             return float(validator.is_valid(parse(completion)))
-        except (ValueError, RecursionError):
+        except (ValueError, ArithmeticError, RecursionError):
+            # Not JSON, or numbers that cannot be computed with: 10**400 is no float, which multipleOf divides by one.
             return 0.0
         except TimeoutError as err:
             raise HarnessError(
@@ -95,8 +96,12 @@ def _validator(context: MetricContext, form: dict[str, JsonValue]) -> Validator:
         draft.check_schema(form)
         _check_references(form, str(draft.META_SCHEMA.get("$schema", "")))
         _check_patterns(form)
+        if _keys(form) >= {"unevaluatedProperties", "patternProperties"}:
+            # jsonschema searches for the patterns of both together, and nothing could stop it.
+            what = "a schema with unevaluatedProperties and patternProperties cannot be held to a time"
+            raise option_error(context, what, fix="use additionalProperties, or no patternProperties")
         # An empty registry: jsonschema would otherwise fetch what a reference names.
-        checked: Validator = validators.extend(draft, {"pattern": _pattern})(form, registry=Registry())
+        checked: Validator = validators.extend(draft, _KEYWORDS)(form, registry=Registry())
     except SchemaError as err:
         place = "/".join(map(str, err.absolute_path)) or "its top"
         what = f"the schema is wrong at {escape(place)}: {escape(err.message, 200)}"
@@ -142,20 +147,62 @@ def _check_patterns(node: JsonValue) -> None:
         for item in node:
             _check_patterns(item)
     elif isinstance(node, dict):
-        found = node.get("pattern")
-        if isinstance(found, str):
-            regex.compile(found)
+        found, named = node.get("pattern"), node.get("patternProperties")
+        for pattern in (*([found] if isinstance(found, str) else ()), *(named if isinstance(named, dict) else ())):
+            regex.compile(pattern)
         for key, value in node.items():
             if key not in _DATA:
                 _check_patterns(value)
 
 
+def _keys(node: JsonValue) -> frozenset[str]:
+    """All names of members, at any depth."""
+    items = list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+    return frozenset(node if isinstance(node, dict) else ()).union(*map(_keys, items))
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """Whether the pattern is found; TimeoutError after TIMEOUT_S."""
+    import regex
+
+    return regex.search(pattern, text, timeout=TIMEOUT_S) is not None
+
+
+# jsonschema's own keywords, but those that search for a pattern give up in time.
+
+
 def _pattern(
     validator: Validator, pattern: str, instance: JsonValue, schema: Mapping[str, JsonValue]
 ) -> Iterator[ValidationError]:
-    """jsonschema's own keyword, but it gives up after TIMEOUT_S."""
-    import regex
     from jsonschema import ValidationError
 
-    if isinstance(instance, str) and not regex.search(pattern, instance, timeout=TIMEOUT_S):
+    if isinstance(instance, str) and not _matches(pattern, instance):
         yield ValidationError("does not match")
+
+
+def _pattern_properties(
+    validator: Validator, forms: Mapping[str, JsonValue], instance: JsonValue, schema: Mapping[str, JsonValue]
+) -> Iterator[ValidationError]:
+    members = instance.items() if isinstance(instance, dict) else ()
+    for pattern, form in forms.items():
+        for name, value in members:
+            if _matches(pattern, name):
+                yield from validator.descend(value, form, path=name, schema_path=pattern)
+
+
+def _additional_properties(
+    validator: Validator, form: JsonValue, instance: JsonValue, schema: Mapping[str, JsonValue]
+) -> Iterator[ValidationError]:
+    known, patterns = (schema.get(key) or {} for key in ("properties", "patternProperties"))
+    assert isinstance(known, dict)
+    assert isinstance(patterns, dict)
+    for name, value in instance.items() if isinstance(instance, dict) else ():
+        if name not in known and not any(_matches(pattern, name) for pattern in patterns):
+            yield from validator.descend(value, form, path=name)
+
+
+_KEYWORDS = {
+    "pattern": _pattern,
+    "patternProperties": _pattern_properties,
+    "additionalProperties": _additional_properties,
+}

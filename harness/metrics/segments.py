@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from harness.core.types import FloatArray, Sample
-from harness.metrics.tokens import spaced
+from harness.data.scripts import spaced
 
 
 class SegmentScorer(Protocol):

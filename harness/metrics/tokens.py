@@ -12,6 +12,7 @@ from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from harness.core.types import Sample
+from harness.data.scripts import UNSPACED, unspaced
 
 if TYPE_CHECKING:
     from regex import Pattern
@@ -20,19 +21,15 @@ if TYPE_CHECKING:
 # unspaced: any other script without spaces; other: scripts with spaces that are not Latin.
 Script = Literal["latin", "chinese", "unspaced", "other"]
 
-_SCRIPTS = ("Han", "Hiragana", "Katakana", "Thai", "Lao", "Khmer", "Myanmar", "Tibetan")
-# The two long-vowel marks belong to no single script, but are written in Japanese only.
-_UNSPACED = "[" + "".join(rf"\p{{Script={name}}}" for name in _SCRIPTS) + "ーｰ]"
 _NOT_ENGLISH = 0.01
 
 
 @cache
-def _pattern(name: Literal["unspaced", "word", "letter", "foreign", "latin", "han"]) -> Pattern[str]:
+def _pattern(name: Literal["word", "letter", "foreign", "latin", "han"]) -> Pattern[str]:
     import regex
 
     source = {
-        "unspaced": rf"{_UNSPACED}\p{{M}}*",
-        "word": rf"{_UNSPACED}\p{{M}}*|[[\p{{L}}\p{{N}}\p{{M}}]--{_UNSPACED}]+",
+        "word": rf"{UNSPACED}\p{{M}}*|[[\p{{L}}\p{{N}}\p{{M}}]--{UNSPACED}]+",
         "letter": r"\p{L}",
         "foreign": r"[\p{L}--[a-zA-Z]]",
         "latin": r"\p{Script=Latin}",
@@ -50,15 +47,6 @@ def words(text: str) -> list[str]:
     return list(_pattern("word").findall(text))
 
 
-def spaced(text: str) -> str:
-    """`text` with a space on both sides of every character of an unspaced script; other text is not changed.
-
-    >>> spaced("狗 and 猫咪").split()
-    ['狗', 'and', '猫', '咪']
-    """
-    return text if text.isascii() else _pattern("unspaced").sub(r" \g<0> ", text)
-
-
 @lru_cache(maxsize=65_536)
 def script_of(references: tuple[str, ...]) -> Script:
     """What kind of script the texts are in: unspaced if any character is, else by the most letters.
@@ -69,9 +57,9 @@ def script_of(references: tuple[str, ...]) -> Script:
     text = "\n".join(references)
     if text.isascii():
         return "latin"
-    unspaced = _pattern("unspaced").findall(text)
-    if unspaced:
-        return "chinese" if all(_pattern("han").match(character) for character in unspaced) else "unspaced"
+    found = unspaced().findall(text)
+    if found:
+        return "chinese" if all(_pattern("han").match(character) for character in found) else "unspaced"
     n_latin, n_letters = len(_pattern("latin").findall(text)), len(_pattern("letter").findall(text))
     return "latin" if 2 * n_latin >= n_letters else "other"
 

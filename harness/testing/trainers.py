@@ -75,8 +75,8 @@ def _is_described(trainer: Trainer) -> None:
         isinstance(kind, type) and issubclass(kind, BaseModel), "spec_type is a pydantic model of settings", shown(kind)
     )
     backends = trainer.backends
-    named = isinstance(backends, tuple) and bool(backends) and all(isinstance(name, str) for name in backends)
-    require(named, "backends names the backends whose models it trains", shown(backends))
+    named = isinstance(backends, tuple) and all(isinstance(name, str) for name in backends)
+    require(named, "backends is a tuple of names of backends, empty for any", shown(backends))
 
 
 def _settles(
@@ -103,7 +103,7 @@ def _plans(trial: _Trial) -> TrainPlan:
     steps = plan.checkpoint_steps
     rising = all(before < after for before, after in pairwise((0, *steps)))
     require(rising, "the plan's checkpoint steps rise", shown(steps))
-    last = not steps or steps[-1] == plan.n_steps
+    last = not steps or plan.n_steps == 0 or steps[-1] == plan.n_steps
     require(last, "the last checkpoint is at the last step", f"checkpoints {steps}, {plan.n_steps} steps")
     return plan
 

@@ -33,6 +33,30 @@ def test_a_run_whose_name_no_folder_can_have_is_not_found(harness: Harness, comm
 @pytest.mark.parametrize(
     "words",
     [
+        ("evaluate", "task=echo", "model=demo", f"adapter={LONG}"),
+        ("run", "task=echo", *FAKE[:2], f"trainer={LONG}.py:x"),
+        ("run", "task=echo", *FAKE, f"metric={LONG}.py:x"),
+        ("run", "task=echo", f"model={LONG}", "--dry-run"),
+        ("data", "convert", "echo/test.jsonl", f"{LONG}.jsonl"),
+        ("new", "task", "x", "--data", "echo/test.jsonl", "--dir", LONG),
+        ("list", "runs", "--out", LONG),
+    ],
+)
+def test_a_name_too_long_for_any_file_is_no_bug(
+    harness: Harness, echo_task: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    ran = harness(*words)
+    assert ran.code == 2, ran.err
+    assert ran.err.count("error[") == 1
+    assert "Traceback" not in ran.err
+    assert "xxx" in ran.err
+    assert [path.name for path in Path().iterdir()] == ["echo"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
         ("run", NOT_UTF8),
         ("run", f"task={NOT_UTF8}"),
         ("run", f"data={NOT_UTF8}.jsonl", *FAKE),

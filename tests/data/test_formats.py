@@ -214,6 +214,32 @@ def test_nulls_in_metadata_are_absent_at_any_depth_of_objects(read_rows: Callabl
     assert read_rows(row).samples[0].metadata == {"y": {"w": [None, {}]}}
 
 
+TURNS = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]
+PAIR = {"prompt": "2 + 2?", "completion": "4"}
+
+
+@pytest.mark.parametrize(
+    ("row", "same"),
+    [
+        ({**PAIR, "id": None}, PAIR),
+        ({"prompt": "q", "completion": None, "references": ["a"]}, {"prompt": "q", "references": ["a"]}),
+        ({**PAIR, "messages": None, "contents": None}, PAIR),
+        ({"messages": TURNS, "prompt": None, "completion": None}, {"messages": TURNS}),
+    ],
+)
+def test_a_null_field_is_an_absent_one_as_in_a_table(read_rows: Callable[..., Dataset], row: object, same: object):
+    one, other = read_rows(row), read_rows(same)
+    assert one.samples
+    assert one.samples == other.samples
+    assert one.findings == other.findings
+
+
+def test_a_slice_that_is_null_everywhere_is_one_that_no_row_has(read_rows: Callable[..., Dataset]):
+    one, other = (read_rows(row, slices=("lang",)) for row in ({**PAIR, "lang": None}, PAIR))
+    assert [f.code for f in one.findings] == [f.code for f in other.findings]
+    assert [f.severity for f in one.findings] == ["fatal"]
+
+
 def test_a_nested_slice_or_group_is_found_by_its_dotted_name(read_rows: Callable[..., Dataset]):
     row = {"prompt": "q", "completion": "a", "about": {"language": "de", "who": "ada"}}
     dataset = read_rows(row, slices=("about.language",), group="about.who")

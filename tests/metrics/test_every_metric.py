@@ -12,7 +12,7 @@ import pytest
 from harness.core.errors import HarnessError
 
 WORDS = ["red", "green", "blue", "amber", "violet", "seven", "eight", "stone", "river", "cloud"]
-HOSTILE = ["", " ", "\x00", "\ud800", "[" * 100_000, '{"a":' * 5000, "9" * 5000, "\u202e</script>", "NaN", "null"]
+HOSTILE = ["", " ", "\x00", "\ud800", "[" * 100_000, '{"a":' * 5000, "9" * 5000, "1" + "0" * 400, "\u202e</script>", "NaN", "null"]
 LABELS = {"accuracy", "macro_f1", "micro_f1", "weighted_f1", "macro_precision", "macro_recall"}
 LABELS |= {"precision", "recall", "f1"}
 NUMBERS = {"mse", "rmse", "mae", "r2", "pearson"}

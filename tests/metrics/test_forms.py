@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from jsonschema.validators import validator_for
 
 from harness.core.errors import HarnessError
 from harness.metrics.context import MetricContext
@@ -94,6 +95,8 @@ def test_a_schema_may_stand_in_a_file(tmp_path, make, samples_of):
         ({"type": "objekt"}, "wrong at type"),
         ({"properties": {"a": {"minimum": "3"}}}, "wrong at properties/a/minimum"),
         ({"pattern": "("}, "pattern"),
+        ({"patternProperties": {"(": True}}, "pattern"),
+        ({"unevaluatedProperties": False, "allOf": [{"patternProperties": {"a": True}}]}, "held to a time"),
         ({"$ref": "https://example.org/other.json"}, "nothing is fetched"),
         ({"properties": {"a": {"$ref": "#/$defs/none"}}}, "not in it"),
         ({"$schema": "https://example.org/draft"}, "does not know the draft"),
@@ -122,16 +125,48 @@ def test_the_draft_that_a_schema_names_is_used(score):
 
 def test_deep_answers_are_wrong_not_errors(score):
     tree = {"type": "object", "properties": {"a": {"$ref": "#"}}}
-    deep = '{"a":' * 900 + "{}" + "}" * 900
-    assert score("json_schema", [deep], ["{}"], schema=tree)[0] in (0, 1)
+    deep, deeper = ('{"a":' * n + "{}" + "}" * n for n in (20, 100_000))
+    assert score("json_schema", [deep, deeper], ["{}", "{}"], schema=tree)[1] == [1, 0]
 
 
-def test_a_slow_pattern_in_a_schema_is_an_error(make, samples_of, monkeypatch):
+def test_a_number_too_large_to_divide_is_a_wrong_answer(score):
+    schema = {"multipleOf": 0.1}
+    assert score("json_schema", ["0.5", "0.55", "1" + "0" * 400], ["1"] * 3, schema=schema)[1] == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer"),
+    [
+        ({"pattern": SLOW}, "a" * 80 + "!"),
+        ({"patternProperties": {SLOW: {"type": "string"}}}, {"a" * 80 + "!": 1}),
+        ({"patternProperties": {SLOW: True}, "additionalProperties": False}, {"a" * 80 + "!": 1}),
+        ({"propertyNames": {"pattern": SLOW}}, {"a" * 80 + "!": 1}),
+    ],
+)
+def test_a_slow_pattern_in_a_schema_is_an_error(make, samples_of, monkeypatch, schema, answer):
     monkeypatch.setattr("harness.metrics.schema.TIMEOUT_S", 0.05)
     samples = samples_of(["x"])
-    metric = make("json_schema", samples, schema={"pattern": SLOW})
+    metric = make("json_schema", samples, schema=schema)
     with pytest.raises(HarnessError, match="takes longer"):
-        metric.measure(samples, [json.dumps("a" * 80 + "!")])
+        metric.measure(samples, [json.dumps(answer)])
+
+
+@pytest.mark.parametrize("draft", ["https://json-schema.org/draft/2020-12/schema", "http://json-schema.org/draft-07/schema#"])
+def test_properties_by_pattern_are_valid_where_jsonschema_says_so(score, draft):
+    schema = {
+        "$schema": draft,
+        "properties": {"id": {"type": "integer"}},
+        "patternProperties": {"^x-": {"type": "string"}, "n$": {"maxLength": 2}},
+        "additionalProperties": {"type": "boolean"},
+    }
+    answers = [
+        {}, [], {"id": 1}, {"id": "1"}, {"x-a": "b"}, {"x-a": 1}, {"x-n": "abc"}, {"x-n": "ab"}, {"more": True},
+        {"more": 1}, {"id": 1, "x-a": "b", "more": False}, "x-", 3,
+    ]  # fmt: skip
+    for form in (schema, {**schema, "additionalProperties": False}):
+        theirs = [float(validator_for(form)(form).is_valid(answer)) for answer in answers]
+        assert 0 < sum(theirs) < len(answers)
+        assert score("json_schema", [json.dumps(a) for a in answers], ["{}"] * len(answers), schema=form)[1] == theirs
 
 
 def test_the_option_is_spelled_as_users_spell_it(make, samples_of):

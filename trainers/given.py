@@ -331,7 +331,7 @@ def _sha256(file: Path) -> str:
 def _unusable(folder: Path, why: str) -> HarnessError:
     return HarnessError(
         f"{quote(str(folder), 200)} cannot be evaluated: {why}",
-        fix="trainer.path= (adapter= of harness evaluate) a folder as peft's or transformers' save_pretrained writes it,"
-        " or a run's checkpoint",
+        fix="trainer.path= (adapter= of harness evaluate) a folder as peft's or transformers' save_pretrained writes"
+        " it, or a run's checkpoint",
         code="E-ADAPTER",
     )

@@ -1,7 +1,8 @@
 """Recorded completions of an earlier run, looked up by prompt, decoding and checkpoint: no model, no torch.
 
 `backend=replay backend.recording=runs/task/id` answers every request that the recorded run answered and fails the
-others by name, so a recording that was interrupted can be used as far as it went. With `trainer=replay` the recorded checkpoints are used again, so the whole pipeline can be run again.
+others by name, so a recording that was interrupted can be used as far as it went. With `trainer=replay` the recorded
+checkpoints are used again, so the whole pipeline can be run again.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -47,7 +49,7 @@ def rescore(
     from harness.store.events import EventLog
     from harness.store.reports import write_reports
     from harness.store.run import RunFolder
-    from harness.store.view import find_run
+    from harness.store.view import StoredView, find_run
 
     _refuse_other_words(words or [])
     folder = find_run(name, Path("runs")).resolve()
@@ -55,7 +57,8 @@ def rescore(
     here = Path.cwd()
     if home is not None:
         os.chdir(home)
-    settings = resolve(_replaced(started, words or []), drop_bad=drop_bad)
+    measured = StoredView(folder).result.metrics
+    settings = resolve(_replaced(started, words or [], measured), drop_bad=drop_bad)
     plugins = execution.plugins_of(settings)
     rescoring = prepare_rescore(folder, settings.spec, settings.task_folder, plugins)
     target = folder.parent / rescoring.run_id
@@ -98,9 +101,25 @@ def _refuse_other_words(words: list[str]) -> None:
             )
 
 
-def _replaced(started: list[str], words: list[str]) -> list[str]:
-    """The words a run was started with, those given now in place of theirs; `metric` and `metrics.primary` are one."""
+def _replaced(started: list[str], words: list[str], measured: Sequence[str]) -> list[str]:
+    """The words a run was started with, those given now in place of theirs; `metric` and `metrics.primary` are one.
+
+    What was measured before is reported beside a new primary metric, unless metrics.report says otherwise; options of
+    metrics that are not asked for any more are left out.
+    """
     names = {"metric": "metrics.primary"}
-    now = {names.get(key, key) for key in (word.partition("=")[0] for word in words)}
+    now = {names.get(key, key): value for key, _, value in (word.partition("=") for word in words)}
+    if "metrics.primary" in now and "metrics.report" not in now:
+        words = [*words, f"metrics.report={json.dumps(list(measured))}"]
     kept = [word for word in started if names.get(key := word.partition("=")[0], key) not in now]
+    if "metrics.report" in now:
+        asked = (*now["metrics.report"].split(","), now.get("metrics.primary", ""))
+        kept = [word for word in kept if _is_asked(word, (*asked, measured[0] if "metrics.primary" not in now else ""))]
     return [*kept, *words]
+
+
+def _is_asked(word: str, metrics: Sequence[str]) -> bool:
+    """Whether a word is no option of a metric, or of one of these."""
+    if not word.startswith("metrics.options."):
+        return True
+    return any(name and word.removeprefix("metrics.options.").startswith(f"{name}.") for name in metrics)

@@ -31,7 +31,8 @@ def all_at_once(mistakes: Sequence[str]) -> HarnessError:
 
 
 def _mistake(detail: ErrorDetails, prefix: str, model: type[BaseModel], origins: Mapping[str, str]) -> str:
-    full = prefix + ".".join(str(part) for part in detail["loc"])
+    # What is wrong with a whole table has no place in it: "trainer.".
+    full = (prefix + ".".join(str(part) for part in detail["loc"])).rstrip(".")
     shown = full.removeprefix("task.")
     origin = _origin(full, origins)
     message = detail["msg"].removeprefix("Value error, ")
@@ -42,6 +43,8 @@ def _mistake(detail: ErrorDetails, prefix: str, model: type[BaseModel], origins:
         return f"{shown}: {message}"
     if detail["type"] == "missing":
         return f"{shown} is missing from {TASK_FILE}"
+    if detail["type"] == "dict_type":
+        message = f"it is a table; type {shown}.NAME=VALUE for each thing in it"
     return f"{shown}: {message} (got {detail['input']!r:.60} from {origin})"
 
 

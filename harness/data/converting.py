@@ -18,6 +18,9 @@ from harness.data.display import escape
 from harness.data.formats import FORMATS
 from harness.data.formats.base import Object
 from harness.data.formats.columns import COLUMNS, SYSTEM_TEMPLATE, TEMPLATES
+from harness.data.formats.gemini import GEMINI
+from harness.data.limits import gemini_limits
+from harness.data.problems import Problems
 from harness.data.writing import encode, to_rows
 
 
@@ -57,8 +60,18 @@ def convert(spec: DataSpec, folder: Path, target: str, to: str, *, drop_bad: boo
         first=rows[0],
         content=content,
         settings=settings,
-        findings=gathered.findings,
+        findings=(*gathered.findings, *_limits(gathered, content, target, to)),
     )
+
+
+def _limits(gathered: Gathered, content: bytes, target: str, to: str) -> tuple[Finding, ...]:
+    """Notes on what the service that the rows are written for might not take, unless reading them said so."""
+    if to != GEMINI.name or gathered.row_format == GEMINI.name:
+        return ()
+    problems = Problems()
+    for problem in gemini_limits(gathered.samples, name=target, n_bytes=len(content)):
+        problems.add(problem)
+    return problems.findings()
 
 
 def refuse_fatal(findings: Sequence[Finding]) -> None:

@@ -15,7 +15,9 @@ from harness.core.specs import DataSpec, TaskSpec
 from harness.core.types import SPLITS, Sample, Split
 from harness.data.fields import field_problems
 from harness.data.formats import Reading, compile_reading
+from harness.data.formats.gemini import GEMINI
 from harness.data.ids import doubtful_ids, rounded_id, same_id
+from harness.data.limits import gemini_limits
 from harness.data.mixture import Named, one_format
 from harness.data.problems import Problem, Problems
 from harness.data.samples import to_sample
@@ -124,6 +126,11 @@ def gather(spec: DataSpec, folder: Path, *, slices: Sequence[str] = (), drop_bad
     samples = _unique(_samples(named, reading, slices, intake), intake)
     for problem in (*doubtful_ids(samples), *field_problems(named, row_format, reading, slices)):
         intake.problems.add(problem)
+    if row_format == GEMINI.name:
+        for file in files:
+            own = [sample for sample in samples if sample.origin.rpartition(":")[0] == file.name]
+            for problem in gemini_limits(own, name=file.name):
+                intake.problems.add(problem)
     unwanted = _unwanted(taken, train_where)
     findings = intake.problems.findings()
     gathered = Gathered(files, row_format, samples, unwanted, intake.n_dropped, findings)

@@ -16,7 +16,7 @@ from harness.data.formats import FORMATS, UNKNOWN, Reading, answers, conversatio
 from harness.data.formats.base import Fields, missing
 from harness.data.problems import Problem
 from harness.data.rows import Row
-from harness.data.template import MISSING, find, json_type, path_of
+from harness.data.template import MISSING, did_you_mean, find, json_type, path_of
 
 T = TypeVar("T")
 
@@ -86,7 +86,8 @@ def _group(fields: Fields, name: str | None) -> str | None:
         return None
     value = find(path_of(name), fields)
     if value is MISSING:
-        raise missing(fields, name)
+        fix = did_you_mean(name, fields) or "name a field of the rows as data.group, or leave it out"
+        raise HarnessError(missing(fields, name).what, fix=fix, code="E-FIELD")
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):

@@ -15,10 +15,10 @@ from pydantic import Field
 from harness.core.protocols import Metric
 from harness.core.specs import Spec
 from harness.core.types import FloatArray, Sample
+from harness.data.scripts import spaced
 from harness.metrics.context import VERSION, MetricContext, parse_options
 from harness.metrics.mean import ratio
 from harness.metrics.normalise import Normaliser, normalise, signature_of
-from harness.data.scripts import spaced
 
 Per = Literal["reference", "longer"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from harness.core.errors import HarnessError
 from harness.core.protocols import Metric
 from harness.core.types import FloatArray, Sample
-from harness.metrics.context import VERSION, MetricContext, NoOptions, parse_options
+from harness.metrics.context import VERSION, MetricContext, NoOptions, located, parse_options
 from harness.metrics.mean import MeanMetric, ratio
 from harness.metrics.strict_json import fields, parse
 
@@ -80,9 +80,8 @@ def create_field_f1(context: MetricContext) -> Metric:
 def _wanted(sample: Sample, metric: str) -> list[Fields]:
     found = [fields(reference) for reference in sample.references]
     if None in found:
-        where = f" ({sample.origin})" if sample.origin else ""
         raise HarnessError(
-            f"metric {metric!r} needs JSON objects as references, but sample {sample.id!r} has one that is not{where}",
+            f"metric {metric!r} needs JSON objects as references, but {located(sample)} has one that is not",
             fix="correct the row, or choose another metric in [metrics]",
             code="E-OPTION",
         )

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 from harness.core.errors import HarnessError
 from harness.core.types import Sample
+from harness.metrics.context import located, toml_key
 from harness.metrics.strict_json import canonical, parse
 
 
 def label_of(text: str, key: str | None) -> str | None:
     """The stripped text; with a key, the value of that top-level key (text stripped, all else as canonical JSON).
 
-    None where the text is no JSON object or has no such key: a prediction that matches nothing.
+    So 1 and "1", or true and "true", are one label, though not one field to `field_f1`: a class has one name. None
+    where the text is no JSON object or has no such key: a prediction that matches nothing.
     """
     if key is None:
         return text.strip()
@@ -31,9 +33,9 @@ def reference_labels(sample: Sample, key: str | None, *, metric: str) -> tuple[s
     labels = tuple(label_of(reference, key) for reference in sample.references)
     if None in labels:
         raise HarnessError(
-            f"metric {metric!r} reads {key!r} of every reference, but sample {sample.id!r} has one that is no JSON"
-            f" object with that key{_where(sample)}",
-            fix=f"correct the row, or change field in [metrics.options.{metric}]",
+            f"metric {metric!r} reads {key!r} of every reference, but {located(sample)} has one that is no JSON object"
+            " with that key",
+            fix=f"correct the row, or change field in [metrics.options.{toml_key(metric)}]",
             code="E-OPTION",
         )
     return tuple(label for label in labels if label is not None)
@@ -48,7 +50,3 @@ def check_references(samples: Sequence[Sample], key: str | None, *, metric: str)
     """HarnessError at the first sample whose references have no label."""
     for sample in samples:
         reference_labels(sample, key, metric=metric)
-
-
-def _where(sample: Sample) -> str:
-    return f" ({sample.origin})" if sample.origin else ""

@@ -12,10 +12,10 @@ from pydantic import Field, model_validator
 from harness.core.protocols import Metric, Part
 from harness.core.specs import Spec
 from harness.core.types import FloatArray, Sample
+from harness.data.scripts import spaced
 from harness.metrics.context import VERSION, MetricContext, parse_options
 from harness.metrics.edits import edit_rate
 from harness.metrics.mean import MeanMetric, ratio
-from harness.data.scripts import spaced
 
 Unit = Literal["characters", "words"]
 

@@ -93,7 +93,9 @@ def _check_statistics(result: object, samples: Sequence[Sample], origin: str) ->
     numbers = isinstance(result, np.ndarray) and result.dtype.kind in "biuf"
     if not isinstance(result, np.ndarray) or not numbers or result.ndim != 2 or len(result) != len(samples):
         found = f"an array of shape {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
-        raise _not_a_metric(origin, f"measured {len(samples)} samples as {found}, not as an array of a row of numbers each")
+        raise _not_a_metric(
+            origin, f"measured {len(samples)} samples as {found}, not as an array of a row of numbers each"
+        )
     for sample, row in zip(samples, result, strict=True):
         if not np.isfinite(row).all():
             raise _not_a_metric(origin, f"has a statistic of {located(sample)} that is no finite number")

@@ -84,7 +84,7 @@ class Scorer:
             found = (_direct if self.direct else _computed)(self.module, predictions, references, self.options.kwargs)
         except Exception as err:
             raise HarnessError(
-                f"metric {self.name!r} failed on {len(predictions)} rows: {type(err).__name__}: {escape(str(err), 300)}",
+                f"metric {self.name!r} failed on {len(samples)} rows: {type(err).__name__}: {escape(str(err), 300)}",
                 fix="see its documentation for what it needs: inputs, references and kwargs in"
                 f" [metrics.options.{toml_key(self.name)}]",
                 code="E-METRIC",
@@ -366,9 +366,7 @@ def _is_scale_free(context: MetricContext, scorer: Scorer) -> bool:
     samples, answers = _probes(context)
     numbers = [number_of(answer, None) or 0.0 for answer in answers]
     scaled = [repr(3 * number + 7) for number in numbers]
-    one, other = (
-        [_number(value) for value in scorer.outputs(samples, texts).values()] for texts in (answers, scaled)
-    )
+    one, other = ([_number(value) for value in scorer.outputs(samples, texts).values()] for texts in (answers, scaled))
     return bool(one) and all(
         a is None or (b is not None and math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-6))
         for a, b in zip(one, other, strict=True)

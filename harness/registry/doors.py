@@ -15,7 +15,7 @@ from harness.registry.own import shadows
 from harness.registry.points import Kind, origin, place_of, point_of
 
 # `hf:rouge` is the entry point `hf`, which reads the rest itself.
-PREFIXES = frozenset({"hf", "judge"})
+PREFIXES = frozenset({"hf"})
 
 _MUST_HAVE: dict[Kind, tuple[str, ...]] = {
     "metrics": (),

@@ -8,11 +8,15 @@ import importlib.abc
 import importlib.util
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, ModuleType
 
 from harness.core.errors import HarnessError
 from harness.data.display import escape
+
+_PREFIX = "harness_file_"
 
 
 def is_file_name(name: str) -> bool:
@@ -81,7 +85,7 @@ def _read(file: Path) -> bytes:
 
 def _run(file: Path, content: bytes, name: str) -> ModuleType:
     # Named by file and content: two versions of a file never share a module.
-    module_name = f"harness_file_{_sha256(str(file).encode() + content)[:16]}"
+    module_name = f"{_PREFIX}{_sha256(str(file).encode() + content)[:16]}"
     if module_name in sys.modules:
         return sys.modules[module_name]
     spec = importlib.util.spec_from_loader(module_name, _Source(file, content), origin=str(file))
@@ -92,11 +96,34 @@ def _run(file: Path, content: bytes, name: str) -> ModuleType:
     # Dataclasses and pydantic look their own module up while it runs.
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
+        with _neighbours(file.parent):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as err:
         del sys.modules[module_name]
         raise _broken(file, name, err) from err
     return module
+
+
+@contextmanager
+def _neighbours(folder: Path) -> Iterator[None]:
+    """The modules beside a file can be imported while it is loaded; what is installed comes first.
+
+    Two tasks may both have a `helpers.py`, so what was imported from the folder is forgotten afterwards. No bytecode is
+    written there.
+    """
+    before, writes = set(sys.modules), sys.dont_write_bytecode
+    sys.path.append(str(folder))
+    sys.dont_write_bytecode = True
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = writes
+        sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:
+            place = getattr(sys.modules[name], "__file__", None)
+            if not name.startswith(_PREFIX) and place and Path(place).is_relative_to(folder):
+                del sys.modules[name]
 
 
 def _broken(file: Path, name: str, err: BaseException) -> HarnessError:

@@ -29,12 +29,15 @@ def check_metric(
     samples: Sequence[Sample] | None = None,
     completions: Sequence[str] | None = None,
     references_are_best: bool = True,
+    silence_is_worst: bool = True,
 ) -> None:
     """ConformanceError unless the metric keeps every promise on these samples.
 
     maker: `MetricContext -> Metric`, as the entry point names it. samples: at least four, with references the metric
     can read. completions: answers to try, one a sample; otherwise a mixture of right, misplaced and broken ones.
     references_are_best: False for a metric that asks for something else than the reference, such as a length.
+    silence_is_worst: False for one whose answers can be worse than none, as its documentation says; asked only of
+    metrics whose references are best, and nothing empty among them.
     """
     samples = samples_of(SAMPLE_SETS["sentences"]) if samples is None else samples
     if len(samples) < 4:
@@ -51,7 +54,10 @@ def check_metric(
         promise = "a metric has measure, value and per_sample, or score where it is recomputed"
         require(hasattr(metric, "score"), promise, shown(type(metric)))
         check_recomputed(metric, trial)
-    _lies_within_its_range(metric, trial, _score_of(metric, trial), references_are_best=references_are_best)
+    score = _score_of(metric, trial)
+    _lies_within_its_range(metric, trial, score, references_are_best=references_are_best)
+    if references_are_best and silence_is_worst and all(reference.strip() for reference in trial.references):
+        _does_not_reward_silence(metric, score([""] * len(trial.samples)))
 
 
 def check_on_any_samples(maker: Maker, *, name: str) -> str:
@@ -140,3 +146,10 @@ def _lies_within_its_range(
     if references_are_best and not math.isnan(perfect):
         right = math.isclose(perfect, metric.best, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
         require(right, "the references themselves get the best value", f"they get {perfect}, best is {metric.best}")
+
+
+def _does_not_reward_silence(metric: AnyMetric, silence: float) -> None:
+    """Undefined is no reward either."""
+    reward = (silence - metric.worst) * (1 if metric.higher_is_better else -1)
+    promise = "no answer at all is no better than the worst"
+    require(not reward > TOLERANCE, promise, f"empty answers get {silence}, worst is {metric.worst}")

@@ -118,14 +118,20 @@ def test_b13_near_duplicates_are_listed_apart_and_not_counted_as_leaked(check: C
 @pytest.mark.parametrize(
     ("known", "asked"),
     [
-        ("请告诉我昨天在会议上讨论的那个项目什么时候可以完成", "你好!请告诉我昨天在会议上讨论的那个项目什么时候可以完成?谢谢"),
+        (
+            "请告诉我昨天在会议上讨论的那个项目什么时候可以完成",
+            "你好!请告诉我昨天在会议上讨论的那个项目什么时候可以完成?谢谢",
+        ),
         ("กรุณาบอกฉันว่าโครงการจะเสร็จเมื่อไหร่", "สวัสดี กรุณาบอกฉันว่าโครงการจะเสร็จเมื่อไหร่ ขอบคุณ"),
     ],
     ids=["Chinese", "Thai"],
 )
 def test_b13_near_duplicates_are_found_in_scripts_without_spaces(known: str, asked: str):
     """Cut at white space, such a sentence is one word, and no run of thirteen is in it."""
-    others = ["今天天气很好我们去公园散步吧然后一起吃晚饭好吗朋友", "这本书的作者是谁并且它是在哪一年第一次出版的呢请问"]
+    others = [
+        "今天天气很好我们去公园散步吧然后一起吃晚饭好吗朋友",
+        "这本书的作者是谁并且它是在哪一年第一次出版的呢请问",
+    ]
     assert near_pairs([fold(asked), fold(others[1])], [fold(others[0]), fold(known)]) == {0: 1}
 
 

@@ -95,7 +95,7 @@ def test_recorded_checkpoints_are_used_again(recorded: Path, tmp_path: Path) -> 
 def test_a_damaged_recorded_checkpoint_is_one_error_with_its_file(
     recorded: Path, tmp_path: Path, name: str, content: bytes | None
 ) -> None:
-    (file,) = recorded.rglob(name)
+    (file,) = (recorded / "checkpoints").rglob(name)
     if content is None:
         file.unlink()
     else:

@@ -159,6 +159,16 @@ def test_open_tables_take_any_key(echo_task: Path) -> None:
     assert settings.spec.task.metrics.options == {"exact_match": {"normalise": ["case"]}}
 
 
+def test_a_table_typed_as_one_text_says_how_its_keys_are_typed(echo_task: Path) -> None:
+    text = mistakes(f"task={echo_task}", *FAKE, "data.where={lang: en}")
+    assert "data.where: it is a table; type data.where.NAME=VALUE" in text
+
+
+def test_settings_that_contradict_each_other_are_named_with_their_table(echo_task: Path) -> None:
+    text = mistakes(f"task={echo_task}", "trainer.dora=true", "trainer.weight_decay=0.1")
+    assert "trainer: weight_decay would pull" in text
+
+
 def test_options_of_a_metric_that_is_not_measured_are_a_mistake(echo_task: Path) -> None:
     with pytest.raises(HarnessError) as caught:
         resolve([f"task={echo_task}", *FAKE, 'metrics.options.Exact_Match.normalise=["case"]'])

@@ -194,6 +194,12 @@ def test_missing_group_is_an_error_of_the_row(read_rows: Callable[..., Dataset])
     assert "did you mean 'grup'?" in finding.fix
 
 
+def test_a_group_that_nothing_resembles_is_mended_in_data_group(read_rows: Callable[..., Dataset]):
+    finding = only(read_rows(GOOD[0], group="nothere"), "E-FIELD")
+    assert "data.group" in finding.fix
+    assert "question" not in finding.fix
+
+
 def test_slice_that_no_row_has_is_fatal(read_rows: Callable[..., Dataset]):
     finding = only(read_rows({"language": "de", **GOOD[0]}, slices=("langage",)), "E-FIELD")
     assert "metrics.slices names 'langage'" in finding.what

@@ -151,7 +151,9 @@ def test_a_slow_pattern_in_a_schema_is_an_error(make, samples_of, monkeypatch, s
         metric.measure(samples, [json.dumps(answer)])
 
 
-@pytest.mark.parametrize("draft", ["https://json-schema.org/draft/2020-12/schema", "http://json-schema.org/draft-07/schema#"])
+@pytest.mark.parametrize(
+    "draft", ["https://json-schema.org/draft/2020-12/schema", "http://json-schema.org/draft-07/schema#"]
+)
 def test_properties_by_pattern_are_valid_where_jsonschema_says_so(score, draft):
     schema = {
         "$schema": draft,

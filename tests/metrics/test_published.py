@@ -92,7 +92,7 @@ def test_a_metric_of_two_classes_that_fails_on_an_answer_without_a_label_is_refu
     """scikit-learn takes a third value for a third class; as nan the untuned model would stay unjudged."""
     body = 'return {"f1": f1_score(references, predictions)}'
     needed = {"prediction": INT, "more": LABELLED["more"], "inputs": "labels"}
-    with pytest.raises(HarnessError, match="fails on an answer that is no label.*multiclass") as caught:
+    with pytest.raises(HarnessError, match=r"fails on an answer that is no label.*multiclass") as caught:
         published(["no", "yes"] * 5, body, **needed)
     assert (caught.value.code, "kwargs.average" in caught.value.fix) == ("E-OPTION", True)
     one = F1.replace('"macro"', '"micro"')
@@ -117,7 +117,9 @@ CORRELATION = 'return {"r": float(np.corrcoef(predictions, references)[0, 1])}'
 def test_silence_does_not_correlate(published, largest):
     """Two groups far apart: answers a set distance from the references would rise with them."""
     references = [10, 12, 9, 11, 1000, 990, 1010, 1005]
-    samples, metric = published([str(r) for r in references], CORRELATION, prediction=FLOAT, inputs="numbers", **largest)
+    samples, metric = published(
+        [str(r) for r in references], CORRELATION, prediction=FLOAT, inputs="numbers", **largest
+    )
     for rows in (range(8), range(4), range(4, 8), range(2, 6)):
         taken = [samples[i] for i in rows]
         assert metric.score(taken, ["no idea"] * len(taken)) < -0.5

@@ -246,6 +246,18 @@ def test_a_rescore_is_done_once_and_cannot_be_resumed(harness: Harness, echo_tas
     assert f"harness rescore {source.name} with the same words" in ran.err
 
 
+def test_what_was_measured_before_is_reported_beside_a_new_metric(harness: Harness, echo_task: Path) -> None:
+    words = ("metrics.primary=regex_match", "metrics.options.regex_match.pattern=[A-Z 0-9]+")
+    ran = harness("run", f"task={echo_task}", *FAKE, *words)
+    assert ran.code == 0, ran.err
+    source = only_run()
+    assert harness("rescore", str(source), "metric=rouge_l").code == 0
+    [target] = Path("runs/echo").glob("*-rescored-*")
+    assert result(target).metrics == ("rouge_l", "regex_match", "squad_f1")
+    ran = harness("rescore", str(source), "metric=chrf", "metrics.report=exact_match")
+    assert ran.code == 0, ran.err
+
+
 def test_a_metric_that_cannot_rescore_writes_nothing(harness: Harness, echo_task: Path) -> None:
     assert harness("run", f"task={echo_task}", *FAKE).code == 0
     ran = harness("rescore", str(only_run()), "metrics.primary=mae")

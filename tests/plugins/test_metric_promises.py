@@ -24,8 +24,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "precision": {"label": "red"},
     "recall": {"label": "red"},
     "json_schema": {"schema": {"type": "object", "required": ["colour"]}},
-    "length_within": {"max": 200},
-    "regex_match": {"pattern": ".*"},
+    "length_within": {"min": 1, "max": 200},
+    "regex_match": {"pattern": ".+"},
 }
 LABELS = ("accuracy", "macro_", "micro_f1", "weighted_f1", "f1", "precision", "recall")
 OBJECTS = ("field_f1", "json_valid", "json_schema")
@@ -122,6 +122,19 @@ class BoundlessBest(Sound):
 class Heedless(Sound):
     def __post_init__(self) -> None:
         """Takes any option and does nothing with it."""
+
+
+class Forgiving(Sound):
+    """Half a point for saying nothing."""
+
+    def measure(self, samples: Sequence[Any], completions: Sequence[str]) -> Any:
+        rows = super().measure(samples, completions)
+        rows[[i for i, text in enumerate(completions) if not text], 0] = 0.5
+        return rows
+
+
+def test_a_metric_that_documents_what_silence_gets_may_say_so() -> None:
+    check_metric(Forgiving, silence_is_worst=False)
 
 
 class OneNumber(Sound):
@@ -239,6 +252,7 @@ BROKEN = [
     (UpsideDown, "direction agrees"),
     (BoundlessBest, "best is finite"),
     (Heedless, "option that the metric does not know"),
+    (Forgiving, "no answer at all is no better than the worst"),
     (OneNumber, "a row for each sample"),
     (Integers, "float64"),
     (Minus, "finite float64"),

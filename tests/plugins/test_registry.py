@@ -183,6 +183,24 @@ def test_an_edited_file_is_read_anew_even_within_the_same_second(tmp_path: Path)
     assert not (tmp_path / "__pycache__").exists()
 
 
+def test_a_file_may_import_what_stands_beside_it_each_task_its_own(tmp_path: Path) -> None:
+    values = []
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        (folder / "more").mkdir(parents=True)
+        (folder / "own_helpers.py").write_text(f"VALUE = {number}\n")
+        (folder / "more" / "inner.py").write_text("from own_helpers import VALUE\n")
+        # What is installed, or Python's own, is not shadowed.
+        (folder / "json.py").write_text("raise RuntimeError\n")
+        source = "import json\nfrom more.inner import VALUE\nthing = type('T', (), {'render': VALUE})()\n"
+        (folder / "own.py").write_text(source)
+        values.append(registry.load("reporters", "own.py:thing", folder=folder).render)  # type: ignore[attr-defined]
+        assert not list(folder.rglob("__pycache__"))
+        assert str(folder) not in sys.path
+    assert values == [1, 2]
+    assert "own_helpers" not in sys.modules
+
+
 @pytest.mark.parametrize(
     ("source", "name", "said"),
     [

@@ -50,7 +50,7 @@ class NoSettings(FakeTrainer):
 
 
 class Homeless(FakeTrainer):
-    backends = ()  # type: ignore[assignment]
+    backends = "fake"  # type: ignore[assignment]
 
 
 class Undecided(FakeTrainer):
@@ -113,6 +113,19 @@ class Training(FakeTrainer):
 
     def go_on(self, rows: Sequence[TokenRow], spec: Any, sink: CheckpointSink) -> Iterator[Checkpoint]:
         yield from super().train(object(), rows, (), spec, sink, lambda *_: None)
+
+
+class Elsewhere(Training):
+    """Its checkpoints were trained before, as those of `given`: no step is planned."""
+
+    backends = ()  # type: ignore[assignment]
+
+    def plan(self, rows: Sequence[TokenRow], spec: Any) -> TrainPlan:
+        return replace(super().plan(rows, spec), n_steps=0)
+
+
+def test_a_trainer_may_bring_checkpoints_without_steps_and_take_any_backend(tmp_path: Path) -> None:
+    check_trainer(cast(Trainer, Elsewhere()), open_model=object, folder=tmp_path)
 
 
 class EndsEarly(Training):
@@ -204,7 +217,7 @@ class Busy(Training):
 
 BROKEN = [
     (NoSettings, "spec_type"),
-    (Homeless, "backends names"),
+    (Homeless, "backends is a tuple"),
     (Undecided, "decides the same"),
     (Reasonless, "tuple of reasons"),
     (OtherSettings, "trainer's own type"),

@@ -318,6 +318,7 @@ def test_empty_fields_are_told_from_filled_ones() -> None:
     [field] = fields_of([Table("source", "x", ({"a": "x"}, {"a": " "}, {"a": None}, {}))])
     assert (field.n_filled, field.n_rows) == (1, 4)
 
+
 def test_many_whole_numbers_that_repeat_are_quantities(tmp_path: Path) -> None:
     rows = "".join(f"order {i},{i % 90}\n" for i in range(1000))
     (tmp_path / "delays.csv").write_text("text,delay\n" + rows)

@@ -47,9 +47,13 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """All runs of a bench: tasks outermost, then models, then trainers."""
+    """All runs of a bench: tasks outermost, then models, then trainers.
+
+    by_trainer: whether trainers compete; if none was typed, each task has its own, and a model competes tuned as such.
+    """
 
     cells: tuple[Planned, ...]
+    by_trainer: bool = True
 
     @property
     def out(self) -> Path:
@@ -78,7 +82,9 @@ def plan(words: Sequence[str], *, drop_bad: bool, identify: Callable[[Settings],
     if not mistakes:
         cells = [_named(settings, identify, mistakes) for settings in resolved]
         if not mistakes:
-            return _distinct(Grid(tuple(cell for cell in cells if cell is not None)))
+            typed = {word.partition("=")[0] for word in words}
+            by_trainer = not typed.isdisjoint({"trainers", "trainer", "trainer.name"})
+            return _distinct(Grid(tuple(cell for cell in cells if cell is not None), by_trainer))
     raise _refusal(tuple(mistakes.values()))
 
 

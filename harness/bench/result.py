@@ -123,12 +123,12 @@ def _estimate(result: RunResult, arm: str) -> Estimate:
 
 
 def _competitors(grid: Grid, finished: Mapping[str, Finished]) -> tuple[Competitor, ...]:
-    """Model by model: untuned zero-shot, best untuned, then each trainer that tuned anything."""
+    """Model by model: untuned zero-shot, best untuned, then tuned: by each trainer, or by each task's own."""
     found: list[Competitor] = []
     for model in dict.fromkeys(cell.model for cell in grid.cells):
         found += [Competitor(model, "zero-shot"), Competitor(model, "best untuned")]
         trainers = dict.fromkeys(
-            cell.trainer
+            cell.trainer if grid.by_trainer else None
             for cell in grid.cells
             if cell.model == model and (cell.run_id not in finished or "tuned" in arms_of(finished[cell.run_id].result))
         )
@@ -165,7 +165,7 @@ def _contenders(
     """Who takes part in one task. The untuned ones are the same in each run of a model: the first has them."""
     for place, competitor in enumerate(competitors):
         runs = [cell for cell in cells if cell.model == competitor.model]
-        if competitor.role == "tuned":
+        if competitor.trainer is not None:
             runs = [cell for cell in runs if cell.trainer == competitor.trainer]
         for cell in runs[:1]:
             run = finished[cell.run_id]

@@ -11,7 +11,9 @@ from harness.pipeline.words import probability, signed
 def verdicts(result: BenchResult) -> Iterator[str]:
     """Who leads over all tasks (where there are several), then on each. A lead that may be chance is no lead."""
     if result.lead is not None and len(result.contests) > 1:
-        yield _verdict(result, result.lead, "Over all tasks", "mean rank")
+        some = any(standing.missing for standing in result.standings)
+        where = "Over all tasks, among those with a score on each" if some else "Over all tasks"
+        yield _verdict(result, result.lead, where, "mean rank")
     for contest in result.contests:
         if contest.lead is not None:
             yield _verdict(result, contest.lead, f"On {contest.task}", contest.metric)

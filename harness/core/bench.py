@@ -16,7 +16,10 @@ Role = Literal["zero-shot", "best untuned", "tuned"]
 
 @dataclass(frozen=True, slots=True)
 class Competitor:
-    """A model asked without tuning, with the prompt that validation chose, or tuned. trainer: None if untuned."""
+    """A model asked without tuning, with the prompt that validation chose, or tuned.
+
+    trainer: None if untuned, or if each task was tuned with its own.
+    """
 
     model: str
     role: Role
@@ -28,7 +31,7 @@ class Competitor:
         return {
             "zero-shot": "untuned, zero-shot",
             "best untuned": "best untuned",
-            "tuned": f"tuned with {self.trainer}",
+            "tuned": f"tuned with {self.trainer}" if self.trainer else "tuned",
         }[self.role]
 
 

@@ -55,6 +55,17 @@ def test_ranks_agree_with_the_numbers_of_the_runs(harness: Harness, tasks: str) 
     assert sum(standing.first or 0 for standing in result.standings) == pytest.approx(1)
 
 
+def test_without_trainers_a_model_competes_as_each_task_tunes_it(harness: Harness, tasks: str) -> None:
+    for number, name in enumerate(tasks.removeprefix("tasks=").split(",")):
+        file = Path(name) / "task.toml"
+        file.write_text(file.read_text() + f'\n[trainer]\nname = "fake"\nepochs = {number + 2}\n')
+    words = [word for word in COMMON if not word.startswith("trainer")]
+    assert harness("bench", tasks, "models=fake", *words).code == 0
+    result = bench_of()
+    assert [each.way for each in result.competitors] == ["untuned, zero-shot", "best untuned", "tuned"]
+    assert all(standing.missing == () for standing in result.standings)
+
+
 def test_typed_again_it_repeats_nothing_and_writes_the_same_bytes(harness: Harness, tasks: str) -> None:
     first = harness("bench", tasks, "models=fake", *COMMON)
     folder = next(Path("runs").glob("bench-*"))

@@ -50,24 +50,24 @@ CELLS = b"prompt,completion,stars,ok\nq1,a,4.0,True\nq2,a,10,false\nq3,a,,true\n
 @pytest.mark.parametrize(
     ("where", "questions"),
     [
-        ({"stars": ">=4"}, {"q1", "q2"}),
-        ({"stars": 4}, {"q1"}),
-        ({"stars": "4"}, set()),
-        ({"stars": "!=10"}, {"q1", "q3", "q4"}),
-        ({"ok": True}, {"q1", "q3"}),
-        ({"ok": ""}, {"q4"}),
+        ({"stars": ">=4"}, "q1 q2"),
+        ({"stars": 4}, "q1"),
+        ({"stars": "4"}, ""),
+        ({"stars": "!=10"}, "q1 q3 q4"),
+        ({"ok": True}, "q1 q3"),
+        ({"ok": ""}, "q4"),
     ],
     ids=str,
 )
 def test_cells_of_tables_are_compared_as_what_they_spell(
-    read_train: Callable[..., Dataset], where: dict[str, object], questions: set[str]
+    read_train: Callable[..., Dataset], where: dict[str, object], questions: str
 ):
     if not questions:
         with pytest.raises(HarnessError, match="none of the 4 training rows meets"):
             read_train(CELLS, name="train.csv", train_where=where)
         return
     dataset = read_train(CELLS, name="train.csv", train_where=where, split={"train": 1, "validation": 0, "test": 0})
-    assert {sample.question for sample in dataset.split("train")} == questions
+    assert {sample.question for sample in dataset.split("train")} == set(questions.split())
 
 
 def test_one_is_not_true_and_null_is_absent(read_rows: Callable[..., Dataset]):

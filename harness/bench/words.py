@@ -24,6 +24,7 @@ def cautions(result: BenchResult) -> Iterator[str]:
     failed = [cell for cell in result.cells if not cell.finished]
     if failed:
         yield f"{len(failed)} of {len(result.cells)} runs failed and have no score"
+    yield from _looked_at(result.contests)
     for each in result.contests:
         yield from _about(each)
     yield from _same_split(result.contests)
@@ -43,13 +44,22 @@ def _verdict(result: BenchResult, lead: Lead, where: str, unit: str) -> str:
     return f"{where}, first and second cannot be told apart: {first} and {second}, {gap} in {unit}."
 
 
-def _about(contest: Contest) -> Iterator[str]:
-    if len(contest.looks) > 1:
+def _looked_at(contests: Sequence[Contest]) -> Iterator[str]:
+    """How often test splits were looked at, tasks with the same figures together."""
+    alike: dict[tuple[int, int], list[str]] = {}
+    for contest in contests:
+        if len(contest.looks) > 1:
+            alike.setdefault((len(contest.looks), contest.n_competitors), []).append(contest.task)
+    for (n_looks, n_competitors), tasks in alike.items():
+        each = "this one test split" if len(tasks) == 1 else "each of these test splits"
         yield (
-            f"{contest.task}: {len(contest.looks)} runs have compared on this one test split, and "
-            f"{contest.n_competitors} competitors are ranked on it here; the best of many looks better than it is, so "
-            "confirm the first on test rows that nobody has looked at"
+            f"{', '.join(tasks)}: {n_looks} runs have compared on {each}, and {n_competitors} competitors are ranked "
+            "on it here; the best of many looks better than it is, so confirm the first on test rows that nobody has "
+            "looked at"
         )
+
+
+def _about(contest: Contest) -> Iterator[str]:
     if contest.no_intervals:
         yield f"{contest.task}: ranks have no intervals, because {contest.no_intervals}"
     if any(entry.estimate.n != contest.n for entry in contest.entries):

@@ -49,7 +49,7 @@ def show_grid(bench_id: str, rows: Sequence[Mapping[str, str | int]]) -> None:
 
 def _row(standing: Standing, result: BenchResult) -> list[str]:
     cells = [_cell(contest, standing.competitor) for contest in result.contests]
-    interval = "" if standing.low is None or standing.high is None else f" [{standing.low:.1f}, {standing.high:.1f}]"
+    interval = "" if standing.low is None or standing.high is None else f" [{standing.low:.2f}, {standing.high:.2f}]"
     missing = "*" if standing.missing else ""
     first = "" if standing.first is None else f"{standing.first:.0%}"
     return [result.name(standing.competitor), *cells, f"{standing.mean_rank:.2f}{missing}{interval}", first]

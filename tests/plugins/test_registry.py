@@ -211,7 +211,7 @@ def test_a_file_may_import_what_stands_beside_it_each_task_its_own(tmp_path: Pat
         (SCORE, "own.py:scroe", "has no 'scroe'; did you mean score?"),
         (SCORE, "own.py:", "has no ''; it has: score"),
         ("score = 1.0\n", "own.py:score", "this is float"),
-        (b"\xff\xfe\x00", "own.py:score", "SyntaxError"),
+        (b"x = '\xff'\n", "own.py:score", "SyntaxError"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_with_its_line(

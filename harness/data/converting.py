@@ -16,9 +16,9 @@ from harness.core.types import Sample
 from harness.data.dataset import Gathered, gather, sample_bytes
 from harness.data.display import escape
 from harness.data.formats import FORMATS
-from harness.data.formats.base import Object
 from harness.data.formats.columns import COLUMNS, SYSTEM_TEMPLATE, TEMPLATES
 from harness.data.formats.gemini import GEMINI
+from harness.data.formats.reading import Object
 from harness.data.limits import gemini_limits
 from harness.data.problems import Problems
 from harness.data.writing import encode, to_rows

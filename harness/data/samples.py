@@ -13,7 +13,7 @@ from harness.core.errors import HarnessError
 from harness.core.types import Sample, Split
 from harness.data.display import quote
 from harness.data.formats import FORMATS, UNKNOWN, Reading, answers, conversation, used_fields
-from harness.data.formats.base import Fields, missing
+from harness.data.formats.reading import Fields, missing
 from harness.data.problems import Problem
 from harness.data.rows import Row
 from harness.data.template import MISSING, did_you_mean, find, json_type, path_of

@@ -13,7 +13,7 @@ from harness.core.errors import HarnessError
 from harness.core.types import Sample
 from harness.data.display import escape, quote
 from harness.data.formats import Format
-from harness.data.formats.base import Object
+from harness.data.formats.reading import Object
 from harness.data.sources import DELIMITERS
 from harness.data.tables import encode_parquet
 from harness.data.template import json_type

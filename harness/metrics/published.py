@@ -9,57 +9,33 @@ import hashlib
 import inspect
 import json
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field, JsonValue
+from pydantic import JsonValue
 
 from harness.core.errors import HarnessError
 from harness.core.protocols import AnyMetric
-from harness.core.specs import Spec
 from harness.core.types import FloatArray, Sample
 from harness.data.display import escape, quote
 from harness.metrics.context import VERSION, MetricContext, option_error, parse_options, toml_key
-from harness.metrics.labels import label_of
 from harness.metrics.mean import ratio
-from harness.metrics.numeric import number_of, reference_numbers
+from harness.metrics.numeric import number_of
+from harness.metrics.published_code import load
+from harness.metrics.published_inputs import OFF_LABEL, Cell, Column, Encode, Options, classes, encoding
 
 if TYPE_CHECKING:
     from evaluate import EvaluationModule
 
-Cell: TypeAlias = str | float | int
-Column: TypeAlias = list[Cell | list[Cell]]
-# Samples and completions as the metric wants them: predictions, and references or lists of them.
-Encode: TypeAlias = Callable[[Sequence[Sample], Sequence[str]], tuple[list[Cell], Column]]
-
 _PREFIX = "hf:"
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_TIMEOUT_S = 5.0
 _N_PROBES = 32
-# The number of an answer that is no label, and of another one where that matters.
-_OFF, _OFF_TOO = -1, -2
+# Another answer that is no label, where two have to be told apart.
+_OFF_TOO = OFF_LABEL - 1
 _TOLERANCE = 1e-9
-
-
-class Options(Spec):
-    """How the metric is called and which of its numbers is meant."""
-
-    key: str | None = Field(None, description="which of the numbers it returns; needed where there are several")
-    kwargs: dict[str, JsonValue] = Field(default_factory=dict, description="passed to compute")
-    inputs: Literal["text", "labels", "numbers"] = Field("text", description="what it wants instead of texts")
-    labels: tuple[str, ...] = Field((), description="inputs = labels: in the order of their numbers, 0 first")
-    largest_error: float | None = Field(None, gt=0, description="inputs = numbers: what no number is off by")
-    references: Literal["first", "list"] = Field("first", description="one reference, or a list of all of them")
-    higher_is_better: bool = True
-    best: float | None = Field(None, description="1 by default, 0 where lower is better")
-    worst: float | None = Field(None, description="0 by default, 1 where lower is better")
-    additive: bool = Field(False, description="it is the mean of single rows' scores: faster; checked each time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,86 +165,12 @@ def create(context: MetricContext) -> AnyMetric:
     return kind(context.name, signature, scorer, key, up, best, worst, (*_caveats(context, options), *off_label))
 
 
-def load(context: MetricContext, where: str) -> EvaluationModule:
-    """A script by its path, else a name: from the local cache first, from the Hub only if it is not there."""
-    import evaluate
-
-    path = context.folder / where
-    if path.is_file() or (path / f"{path.name}.py").is_file():
-        return _loaded(context, where, lambda: evaluate.load(str(path.resolve()), keep_in_memory=True))
-    if not _HUB_NAME.fullmatch(where) or where.endswith(".py"):
-        raise option_error(context, f"there is no metric script at {quote(where)}", fix="correct the path")
-    try:
-        with _offline():
-            return _loaded(context, where, lambda: evaluate.load(where, keep_in_memory=True))
-    except FileNotFoundError:
-        _check_hub(context.name, where)
-    try:
-        return _loaded(context, where, lambda: evaluate.load(where, keep_in_memory=True))
-    except FileNotFoundError as err:
-        raise HarnessError(
-            f"there is no metric {where!r} on the Hub", fix="check its spelling at https://huggingface.co", code="E-HUB"
-        ) from err
-
-
-def _loaded(context: MetricContext, where: str, loading: Callable[[], EvaluationModule]) -> EvaluationModule:
-    """What `loading` loads; HarnessError where the script needs a package or cannot be read."""
-    try:
-        return loading()
-    except FileNotFoundError:
-        raise
-    except ImportError as err:
-        raise HarnessError(
-            f"metric {context.name!r} needs a package that is not installed: {escape(str(err), 200)}",
-            fix="install it with pip",
-            code="E-METRIC",
-        ) from err
-    except Exception as err:
-        raise HarnessError(
-            f"metric {context.name!r} cannot be loaded: {type(err).__name__}: {escape(str(err), 300)}",
-            fix="correct the script, or choose another metric",
-            code="E-METRIC",
-        ) from err
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """`evaluate` without the network: its one switch, a module's constant, is put back afterwards."""
-    from evaluate import config
-
-    before = config.HF_EVALUATE_OFFLINE
-    config.HF_EVALUATE_OFFLINE = True
-    try:
-        yield
-    finally:
-        config.HF_EVALUATE_OFFLINE = before
-
-
-def _check_hub(name: str, where: str) -> None:
-    """HarnessError E-OFFLINE, within seconds, where the Hub cannot be reached or must not be."""
-    from evaluate import config
-    from huggingface_hub import constants, get_session
-
-    try:
-        if constants.HF_HUB_OFFLINE or config.HF_EVALUATE_OFFLINE:
-            raise OSError("HF_HUB_OFFLINE or HF_EVALUATE_OFFLINE is set")
-        get_session().head(constants.ENDPOINT, timeout=_TIMEOUT_S)
-    except Exception as err:
-        raise HarnessError(
-            f"metric {name!r} is not in the local cache, and the Hub cannot be reached",
-            fix=f"on a machine with network: python -c \"import evaluate; evaluate.load('{where}')\";"
-            " or name the path of its script",
-            code="E-OFFLINE",
-            details=(escape(str(err) or type(err).__name__, 200),),
-        ) from err
-
-
 def _scorer(context: MetricContext, module: EvaluationModule, options: Options) -> Scorer:
     """The metric with its inputs' encoding; direct where that gives what compute() gives, on the references."""
     n_wanted = len(_wanted(context.samples))
-    slow = Scorer(context.name, module, options, _encoding(context, options), n_wanted, direct=False)
+    slow = Scorer(context.name, module, options, encoding(context, options), n_wanted, direct=False)
     if options.inputs == "numbers" and _is_scale_free(context, slow):
-        slow = replace(slow, encode=_encoding(context, options, opposed=True))
+        slow = replace(slow, encode=encoding(context, options, opposed=True))
     fast = replace(slow, direct=True)
     samples, answers = _probes(context)
     expected = slow.outputs(samples, answers)
@@ -294,71 +196,6 @@ def _probes(context: MetricContext) -> tuple[list[Sample], list[str]]:
 def _wanted(samples: Sequence[Sample]) -> set[str]:
     """The different first references."""
     return {sample.references[0].strip() for sample in samples}
-
-
-def _encoding(context: MetricContext, options: Options, *, opposed: bool = False) -> Encode:
-    """Texts as the metric's cells. opposed: see `_silence`."""
-    cell = _labels(context, options) if options.inputs == "labels" else _text
-    if options.inputs == "numbers":
-        cell = _numbers(context)
-    silence = _silence(context, options, opposed=opposed) if options.inputs == "numbers" else None
-
-    def encode(samples: Sequence[Sample], completions: Sequence[str]) -> tuple[list[Cell], Column]:
-        wanted = [[cast(Cell, cell(reference)) for reference in sample.references] for sample in samples]
-        found = [cell(completion) for completion in completions]
-        firsts = [references[0] for references in wanted]
-        predictions = cast("list[Cell]", found if silence is None else silence(found, cast("list[float]", firsts)))
-        columns: Column = [*wanted] if options.references == "list" else [*firsts]
-        if len(predictions) != len(columns):
-            raise ValueError(f"{len(predictions)} completions for {len(columns)} samples")
-        return predictions, columns
-
-    return encode
-
-
-def _text(text: str) -> Cell | None:
-    # Arrow keeps UTF-8, which has no lone surrogates.
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _labels(context: MetricContext, options: Options) -> Callable[[str], Cell | None]:
-    """Labels as numbers from 0; -1 for what is no class of the metric's: wrong whatever is wanted."""
-    places = {label.strip(): place for place, label in enumerate(_classes(context, options))}
-    return lambda text: places.get(text.strip(), _OFF)
-
-
-def _classes(context: MetricContext, options: Options) -> tuple[str, ...]:
-    found = {label_of(text, None) or "" for s in context.samples for text in s.references}
-    return options.labels or tuple(sorted(found))
-
-
-def _numbers(context: MetricContext) -> Callable[[str], Cell | None]:
-    """Texts as numbers, None for what is none; HarnessError where a reference is none."""
-    for sample in context.samples:
-        reference_numbers(sample, None, metric=context.name)
-    return lambda text: number_of(text, None)
-
-
-def _silence(
-    context: MetricContext, options: Options, *, opposed: bool
-) -> Callable[[list[Cell | None], list[float]], list[float]]:
-    """What stands for answers that are no numbers: the largest error away, towards the other end of the range.
-
-    opposed: for metrics that see no scale. A set distance would still rise with the references, so such an answer lies
-    beyond all references, at the bottom where the reference is above these rows' mean and at the top where it is below.
-    """
-    numbers = [n for s in context.samples for n in reference_numbers(s, None, metric=context.name)] or [0.0]
-    largest = options.largest_error or max(numbers) - min(numbers) or 1.0
-    center, low, high = float(np.mean(numbers)), min(numbers) - largest, max(numbers) + largest
-
-    def filled(found: list[Cell | None], references: list[float]) -> list[float]:
-        middle = float(np.mean(references)) if opposed and references else center
-        away = [low if wanted >= middle else high for wanted in references]
-        if not opposed:
-            away = [wanted - largest if wanted >= middle else wanted + largest for wanted in references]
-        return [other if number is None else cast(float, number) for number, other in zip(found, away, strict=True)]
-
-    return filled
 
 
 def _is_scale_free(context: MetricContext, scorer: Scorer) -> bool:
@@ -396,18 +233,18 @@ def _off_label_caveats(context: MetricContext, scorer: Scorer, key: str) -> tupl
     samples, answers = _probes(context)
     # Two such answers: one more class where they are told apart, and only there.
     samples, answers = [samples[0], samples[0], *samples], ["", "", *answers]
-    numbers = list(range(len(_classes(context, scorer.options))))
+    numbers = list(range(len(classes(context, scorer.options))))
     named = f"set kwargs.labels = {json.dumps(numbers)}, the numbers of its classes"
 
     def score(second: int) -> float | None:
         def encode(rows: Sequence[Sample], texts: Sequence[str]) -> tuple[list[Cell], Column]:
             predictions, references = scorer.encode(rows, texts)
-            return [_OFF, second, *predictions[2:]], references
+            return [OFF_LABEL, second, *predictions[2:]], references
 
         return _number(replace(scorer, encode=encode).outputs(samples, answers).get(key))
 
     try:
-        one, other = score(_OFF), score(_OFF_TOO)
+        one, other = score(OFF_LABEL), score(_OFF_TOO)
     except HarnessError as err:
         only = f'{named}, or [1] for the second class alone, with kwargs.average = "micro" or "macro"'
         what = f"it fails on an answer that is no label: {escape(str(err.__cause__), 200)}"

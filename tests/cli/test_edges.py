@@ -27,7 +27,10 @@ def refused(ran: Ran, code: str) -> None:
 @pytest.mark.parametrize("name", [LONG, f"echo/{LONG}", f"{LONG}/{LONG}", "a\0b", "a\0b/c"])
 @pytest.mark.parametrize("command", ["report", "resume", "rescore"])
 def test_a_run_whose_name_no_folder_can_have_is_not_found(harness: Harness, command: str, name: str) -> None:
-    refused(harness(command, name), "E-NORUN")
+    ran = harness(command, name)
+    refused(ran, "E-NORUN")
+    assert "there is no run" in ran.err
+    assert not list(Path().iterdir())
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from harness.core.errors import HarnessError
 from harness.core.specs import DataSpec
 from harness.core.types import Message
 from harness.data.formats.alpaca import ALPACA
-from harness.data.formats.base import Fields, Format, Reading
 from harness.data.formats.columns import COLUMNS
 from harness.data.formats.gemini import GEMINI
 from harness.data.formats.messages import MESSAGES
 from harness.data.formats.pairs import PAIRS
+from harness.data.formats.reading import Fields, Format, Reading
 from harness.data.formats.sharegpt import SHAREGPT
 from harness.data.template import compile_template
 

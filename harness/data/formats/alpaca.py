@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pydantic import JsonValue
 
 from harness.core.types import Message, Sample
-from harness.data.formats.base import (
+from harness.data.formats.reading import (
     REFERENCES,
     Fields,
     Format,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.core.types import Message, Sample
-from harness.data.formats.base import Fields, Format, Object, Reading, empty_system, not_empty, spoken, system_of
+from harness.data.formats.reading import Fields, Format, Object, Reading, empty_system, not_empty, spoken, system_of
 
 TEMPLATES = {"prompt": "{prompt}", "reference": "{reference}"}
 SYSTEM_TEMPLATE = {"system": "{system}"}

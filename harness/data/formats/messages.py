@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from harness.core.types import Message, Role, Sample
 from harness.data.display import quote
-from harness.data.formats.base import (
+from harness.data.formats.reading import (
     PLAIN,
     REFERENCES,
     Fields,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.core.types import Message, Sample
-from harness.data.formats.base import (
+from harness.data.formats.messages import read_turns, write_turns
+from harness.data.formats.reading import (
     PLAIN,
     REFERENCES,
     Fields,
@@ -22,7 +23,6 @@ from harness.data.formats.base import (
     text_of,
     with_references,
 )
-from harness.data.formats.messages import read_turns, write_turns
 
 _ANSWER = Message("assistant", "")
 

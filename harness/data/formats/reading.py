@@ -1,4 +1,4 @@
-"""What every format of rows is made of, and the checks that they share."""
+"""How a row is read in any format: the settings compiled, what a format is, and the checks that all share."""
 
 from __future__ import annotations
 

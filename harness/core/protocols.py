@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from pydantic import BaseModel, JsonValue
 
+from harness.core.judging import Item, LabelKind, LabelScores, Verdict
+from harness.core.licences import JudgeCard, Validation
 from harness.core.records import AuditRecord, DataRecord, RunResult, SampleRow
 from harness.core.specs import BackendSpec, ModelSpec
-from harness.core.types import Checkpoint, FloatArray, Message, Outcome, Request, Sample, TokenRow
+from harness.core.types import Checkpoint, Failure, FloatArray, Message, Outcome, Request, Sample, TokenRow
 
 # Done so far, of how many, and a short live figure ("rouge_l 0.41", "loss 1.32").
 Progress = Callable[[int, int, str], None]
@@ -135,8 +137,8 @@ class AdapterProof:
     n_keys: int
 
 
-class Backend(Protocol):
-    """The only way to get text out of a model."""
+class Generator(Protocol):
+    """What judges ask of a model: text, how likely each of a few labels is, or what it makes of a prompt inside."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...
@@ -150,13 +152,31 @@ class Backend(Protocol):
         """What produced the completions: model hash or revision, dtype, device kind, library versions."""
         ...
 
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[str, Outcome]]:
+        """(request id, outcome) for every request, in any order, as they come."""
+        ...
+
+    def label_scores(
+        self, requests: Sequence[Request], labels: Sequence[tuple[int, ...]]
+    ) -> Iterator[tuple[str, LabelScores | Failure]]:
+        """(request id, how likely each label is to come next) for every request, in any order.
+
+        labels: token ids of each, none the beginning of another. Of a request's sampling only the seed matters, and
+        that only where probabilities have to be sampled. E-BACKEND where a backend can do nothing of the kind.
+        """
+        ...
+
+    def hidden(self, requests: Sequence[Request]) -> Iterator[tuple[str, FloatArray | Failure]]:
+        """(request id, (H,) the last layer's state at the prompt's last token), for judges with a head."""
+        ...
+
+
+class Backend(Generator, Protocol):
+    """The only way to get text out of a model."""
+
     @property
     def model(self) -> object:
         """The loaded base model, for a trainer of the same family."""
-        ...
-
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[str, Outcome]]:
-        """(request id, outcome) for every request, in any order, as they come."""
         ...
 
     def prove(self, checkpoint: Checkpoint, probes: Sequence[tuple[int, ...]]) -> AdapterProof:
@@ -176,6 +196,49 @@ class BackendKind(Protocol):
     def create(self, model: ModelSpec, options: BackendSpec, *, thinking: bool) -> Backend:
         """The backend, with its tokenizer; weights are loaded when first needed."""
         ...
+
+
+class Judge(Protocol):
+    """Says how good an answer is, or which of two is better."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def takes(self) -> Literal["single", "pair"]: ...
+    @property
+    def identity(self) -> Mapping[str, JsonValue]:
+        """All that decides a verdict but the model: hashes of prompt and rubric, scale, decoding."""
+        ...
+
+    def rate(self, items: Sequence[Item], generator: Generator) -> Iterator[tuple[str, Verdict | Failure]]:
+        """(item id, verdict) for every item, in any order. What cannot be read is a Failure, never a score."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeContext:
+    """What a judge is made from.
+
+    criterion: what people are asked about, in a few words; rubric: the text they and the judge are given.
+    label_kind, scale: what a label says. folder: where relative paths among the options start.
+    """
+
+    name: str
+    criterion: str
+    rubric: str
+    label_kind: LabelKind
+    scale: int
+    options: Mapping[str, JsonValue]
+    folder: Path
+    seed: int = 0
+
+
+class JudgeKind(Protocol):
+    """How a judge enters: makes one from its configuration; E-OPTION that lists every mistake."""
+
+    def create(self, context: JudgeContext) -> Judge: ...
 
 
 class CheckpointSink(Protocol):
@@ -279,6 +342,16 @@ class RunView(Protocol):
     @property
     def looks(self) -> Sequence[str]:
         """Ids of the runs beside this one, itself among them, that compared on the same test split."""
+        ...
+
+    @property
+    def judges(self) -> Sequence[JudgeCard]:
+        """What was found out about each judge of the run, before it rated anything that counts."""
+        ...
+
+    @property
+    def validation(self) -> Validation | None:
+        """What people said of the chosen candidate and its baseline on test; None where nobody was asked."""
         ...
 
     def samples(self) -> Iterator[SampleRow]:

@@ -93,6 +93,8 @@ class Selection:
     the checkpoint that was asked the test samples.
     best_untuned: the untuned arm with the best validation score; None where nothing was measured on validation.
     excluded: arms that could not be chosen, with the reason.
+    judge: the judge that the task names as its primary metric; grade: what it was licensed to do; empty without one.
+    shortlist: the steps that a judge left to choose among; empty where it chose alone, or was not asked.
     """
 
     metric: str
@@ -105,6 +107,9 @@ class Selection:
     best_untuned: str | None
     no_signal: bool
     excluded: Mapping[str, str]
+    judge: str = ""
+    grade: str = ""
+    shortlist: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

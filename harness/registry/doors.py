@@ -21,7 +21,7 @@ _MUST_HAVE: dict[Kind, tuple[str, ...]] = {
     "metrics": (),
     "backends": ("identify", "create"),
     "trainers": ("spec_type", "backends", "settle", "plan", "train"),
-    "judges": (),
+    "judges": ("create",),
     "reporters": ("render",),
     "leaderboards": ("render",),
 }

@@ -1,1 +1,1 @@
-"""Judges: models that rate completions where no metric can. None is part of this version; metrics decide."""
+"""Judges: models that rate completions where no metric can, and the controls that they have to beat."""

@@ -6,17 +6,15 @@ into the document as text. The Content-Security-Policy names both scripts by has
 
 from __future__ import annotations
 
-import base64
-import gzip
-import hashlib
-import json
-from collections.abc import Mapping
-from functools import lru_cache
-from importlib import resources
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
+from harness.core.licences import JudgeCard
 from harness.core.protocols import RunView
-from reports import charts, samples, tables, text
-from reports.page import environment, policy, safe, template_text
+from reports import cards, charts, judges, samples, tables, text
+from reports.judge_charts import card_figures
+from reports.page import csp_hash, environment, pack_json, plotly, policy, safe, template_text
+from reports.plot import Figure
 
 # Samples that stand in the page itself, for readers without scripts and for paper.
 PRINTED_SAMPLES = 20
@@ -31,8 +29,7 @@ class HtmlReporter:
 
     def render(self, view: RunView) -> Mapping[str, bytes]:
         """{"report.html": one self-contained page}. The same view gives the same bytes."""
-        bundle = _plotly()
-        return {"report.html": page(view, bundle).encode()}
+        return {"report.html": page(view, plotly()).encode()}
 
 
 reporter = HtmlReporter()
@@ -43,6 +40,7 @@ def page(view: RunView, bundle: tuple[str, str]) -> str:
     packed, bundle_hash = bundle
     script = template_text("report.js")
     viewer = samples.viewer(view)
+    figures = _figures(view)
     return (
         environment()
         .get_template("report.html.j2")
@@ -53,31 +51,16 @@ def page(view: RunView, bundle: tuple[str, str]) -> str:
             style=safe("report.css"),
             script=safe("report.js"),
             plotly=packed,
-            data=pack(json.dumps(_payload(view, viewer), ensure_ascii=False, separators=(",", ":")).encode()),
+            data=pack_json(_payload(view, viewer, figures)),
             viewer=viewer,
             printed=_printed(view, viewer),
             most_slices=_MOST_SLICES,
             most_parts=_MOST_PARTS,
+            charted=figures.keys(),
             **_rows(view),
+            **_judging(view, tuple(figures)),
         )
     )
-
-
-def csp_hash(script: str) -> str:
-    """A script's name in a Content-Security-Policy."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
-def pack(data: bytes) -> str:
-    """gzip and base64: no character of it means anything to an HTML parser."""
-    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
-
-
-@lru_cache(maxsize=1)
-def _plotly() -> tuple[str, str]:
-    """Plotly's own script, packed, and its hash."""
-    script = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text("utf-8")
-    return pack(script.encode()), csp_hash(script)
 
 
 def _rows(view: RunView) -> dict[str, object]:
@@ -94,7 +77,6 @@ def _rows(view: RunView) -> dict[str, object]:
         "slices": tables.slice_names(result),
         "slice_rows": tables.slice_rows(result),
         "part_tables": tables.part_tables(result),
-        "charted": charts.figures(result).keys(),
         "signatures": tables.signatures(result),
         "left_over": tables.left_over(view.data),
         "settings": tables.settings(view.spec, view.origins),
@@ -104,22 +86,62 @@ def _rows(view: RunView) -> dict[str, object]:
     }
 
 
+def _judging(view: RunView, charted: Sequence[str]) -> dict[str, object]:
+    """What people and judges said: the badge, the standing of every judge's metric, the cards."""
+    validation = view.validation
+    return {
+        "badge": judges.badge(view),
+        "headline": judges.headline(view.result, validation),
+        "standings": judges.standings(view),
+        "unproven": judges.unproven(view),
+        "choice": judges.choice(view.result.selection),
+        "cards": [_card(card, _place(at), charted) for at, card in enumerate(view.judges)],
+        "said": () if validation is None else judges.estimates(validation),
+        "warnings": () if validation is None else judges.warnings(validation),
+        "targets": judges.TARGETS,
+        "grade_tones": judges.GRADE_TONES,
+        "passed_tones": judges.PASSED_TONES,
+    }
+
+
+def _place(at: int) -> str:
+    """What the ids of a card's charts begin with."""
+    return f"judge-{at + 1}"
+
+
+def _card(card: JudgeCard, place: str, charted: Sequence[str]) -> cards.CardTables:
+    return cards.card_tables(card, place, [name for name in charted if name.startswith(f"{place}-")])
+
+
+def _figures(view: RunView) -> dict[str, Figure]:
+    """Every chart of the page, by the id of its place."""
+    figures = charts.figures(view.result, judges.unproven(view))
+    for at, card in enumerate(view.judges):
+        figures.update(card_figures(card, _place(at)))
+    return figures
+
+
 def _shared(view: RunView) -> list[tuple[str, str]]:
     """The environment as a page that is passed on may tell it."""
     kept = {key: value for key, value in view.environment.items() if key not in _NOT_SHARED}
     return list(tables.flatten(kept)) if kept else []
 
 
-def _payload(view: RunView, viewer: samples.Viewer) -> dict[str, object]:
+def _payload(view: RunView, viewer: samples.Viewer, figures: Mapping[str, Figure]) -> dict[str, object]:
     result = view.result
     return {
         **samples.payload(viewer),
-        "metrics": [text.one_line(metric) for metric in result.metrics],
+        "metrics": [_named(metric, judges.unproven(view)) for metric in result.metrics],
         "primary": _primary(view),
         "higher": result.higher_is_better.get(result.primary, True),
         "decimals": tables.decimals_of(result).get(result.primary, 3),
-        "charts": charts.figures(result),
+        "charts": figures,
     }
+
+
+def _named(metric: str, unproven: AbstractSet[str]) -> str:
+    """A metric's name; a judge that has no licence is never named without saying so."""
+    return text.one_line(metric) + (f" ({judges.UNPROVEN})" if metric in unproven else "")
 
 
 def _primary(view: RunView) -> int | None:

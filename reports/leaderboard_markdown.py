@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from harness.core.bench import BenchResult, Cell, Contest, Entry, Standing
-from reports.markdown import escape
+from reports.markdown_parts import escape
 from reports.numbers import interval, number, percent, places
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import html
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 
 from harness.core.protocols import RunView
 from harness.core.records import Comparison, RunResult, SliceComparison
+from reports import judges
+from reports.judge_markdown import judge_lines, people_lines
+from reports.markdown_parts import escape, section, table
 from reports.numbers import interval, number, p_value, percent
 from reports.tables import ArmRow, Cell, arm_rows, checkpoint_rows, decimals_of, signatures, slice_rows
-from reports.text import one_line
-
-# An underscore inside a word is text in CommonMark: metric names stay readable in the raw file.
-_SPECIAL = re.compile(r"([\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
-_LEADING = re.compile(r"^(\d*)([-+>#=.)])")
-_SHOWN = 600
 
 
 class MarkdownReporter:
@@ -29,36 +26,32 @@ class MarkdownReporter:
 reporter = MarkdownReporter()
 
 
-def escape(text: str) -> str:
-    r"""Text that Markdown shows as it is: one line, no markup, no HTML.
-
-    >>> escape("a|b <i>`x`")
-    'a\\|b &lt;i&gt;\\`x\\`'
-    """
-    line = html.escape(_SPECIAL.sub(r"\\\1", one_line(text, _SHOWN)), quote=False)
-    return _LEADING.sub(r"\1\\\2", line)
-
-
 def _lines(view: RunView) -> Iterator[str]:
-    result = view.result
-    yield f"# {escape(result.task)}: {result.conclusion.answer or 'untuned'}"
-    yield from ("", f"**{escape(result.conclusion.sentence)}**", "")
+    result, validation, badge = view.result, view.validation, judges.badge(view)
+    unproven = judges.unproven(view)
+    yield f"# {escape(result.task)}: {judges.headline(result, validation)}" + (f", {badge.words}" if badge else "")
+    first = result.conclusion.sentence if validation is None else validation.sentence
+    yield from ("", f"**{escape(first)}**", "")
+    if validation is not None:
+        yield from (f"By the run itself: {escape(result.conclusion.sentence)}", "")
     if result.summary:
         yield from (escape(result.summary), "")
     yield from _facts(result)
-    yield from _section("Caveats", (f"- {escape(caveat)}" for caveat in result.conclusion.caveats))
-    yield from _section("Results on test", _results(result))
-    yield from _section("Comparisons", _comparisons(result))
-    yield from _section("Slices", _slices(result))
-    yield from _section("Checkpoints", _checkpoints(result))
-    yield from _section("Next steps", (f"- {escape(step)}" for step in result.conclusion.next_steps))
-    yield from _section("Signatures", _signatures(result))
+    yield from section("Caveats", (f"- {escape(caveat)}" for caveat in result.conclusion.caveats))
+    if validation is not None:
+        yield from section("What people said", people_lines(validation))
+    yield from section("Results on test", _results(result, unproven))
+    yield from section("Comparisons", _comparisons(result, unproven))
+    yield from section("Slices", _slices(result, unproven))
+    yield from section("Checkpoints", _checkpoints(result, unproven))
+    yield from section("Judges", (line for card in view.judges for line in (*judge_lines(card), "")))
+    yield from section("Next steps", (f"- {escape(step)}" for step in result.conclusion.next_steps))
+    yield from section("Signatures", _signatures(result))
 
 
-def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
-    body = list(lines)
-    if body:
-        yield from ("", f"## {title}", "", *body)
+def _named(metric: str, unproven: AbstractSet[str]) -> str:
+    """A metric's name; a judge that has no licence is never named without saying so."""
+    return escape(metric) + (f" ({judges.UNPROVEN})" if metric in unproven else "")
 
 
 def _facts(result: RunResult) -> Iterator[str]:
@@ -68,21 +61,10 @@ def _facts(result: RunResult) -> Iterator[str]:
     yield f"- samples with an answer: {percent(result.conclusion.coverage)}{met}"
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    body = list(rows)
-    if body:
-        yield _row(head)
-        yield _row(["---"] * len(head))
-        yield from (_row(cells) for cells in body)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _results(result: RunResult) -> Iterator[str]:
-    names = [escape(metric) + ("" if result.higher_is_better.get(metric, True) else " ↓") for metric in result.metrics]
-    yield from _table(["arm", "n", "failures", *names], (_result_row(row) for row in arm_rows(result, "test")))
+def _results(result: RunResult, unproven: AbstractSet[str]) -> Iterator[str]:
+    higher = result.higher_is_better
+    names = [_named(metric, unproven) + ("" if higher.get(metric, True) else " ↓") for metric in result.metrics]
+    yield from table(["arm", "n", "failures", *names], (_result_row(row) for row in arm_rows(result, "test")))
 
 
 def _result_row(row: ArmRow) -> list[str]:
@@ -100,16 +82,18 @@ def _cell(cell: Cell) -> str:
     return f"{number(estimate.value, cell.decimals)} {ends}".rstrip()
 
 
-def _comparisons(result: RunResult) -> Iterator[str]:
+def _comparisons(result: RunResult, unproven: AbstractSet[str]) -> Iterator[str]:
     head = ["question", "difference", "95 % interval", "p", "wins / ties / losses", "answer"]
     decimals = decimals_of(result)
-    yield from _table(head, (_comparison_row(each, decimals.get(each.metric, 3)) for each in result.comparisons))
+    places = [decimals.get(each.metric, 3) for each in result.comparisons]
+    pairs = zip(result.comparisons, places, strict=True)
+    yield from table(head, (_comparison_row(each, shown, unproven) for each, shown in pairs))
 
 
-def _comparison_row(comparison: Comparison, decimals: int) -> list[str]:
+def _comparison_row(comparison: Comparison, decimals: int, unproven: AbstractSet[str]) -> list[str]:
     sides = f"{escape(comparison.candidate)} against {escape(comparison.baseline)}"
     return [
-        f"{comparison.question}: {sides}, {escape(comparison.metric)}",
+        f"{comparison.question}: {sides}, {_named(comparison.metric, unproven)}",
         number(comparison.delta, decimals, signed=True),
         interval(comparison.low, comparison.high, decimals, signed=True) or number(None),
         html.escape(p_value(comparison.p), quote=False),
@@ -118,10 +102,11 @@ def _comparison_row(comparison: Comparison, decimals: int) -> list[str]:
     ]
 
 
-def _slices(result: RunResult) -> Iterator[str]:
+def _slices(result: RunResult, unproven: AbstractSet[str]) -> Iterator[str]:
     places = decimals_of(result).get(result.primary, 3)
-    head = [f"{escape(result.primary)} by slice", "n", "before", "after", "difference", "p adjusted (Holm)", "answer"]
-    yield from _table(head, (_slice_row(row, places) for row in slice_rows(result) if row.metric == result.primary))
+    name = _named(result.primary, unproven)
+    head = [f"{name} by slice", "n", "before", "after", "difference", "p adjusted (Holm)", "answer"]
+    yield from table(head, (_slice_row(row, places) for row in slice_rows(result) if row.metric == result.primary))
 
 
 def _slice_row(row: SliceComparison, places: int) -> list[str]:
@@ -137,9 +122,10 @@ def _slice_row(row: SliceComparison, places: int) -> list[str]:
     ]
 
 
-def _checkpoints(result: RunResult) -> Iterator[str]:
+def _checkpoints(result: RunResult, unproven: AbstractSet[str]) -> Iterator[str]:
     places = decimals_of(result).get(result.selection.metric, 3)
-    head = ["step", "training loss", "validation loss", f"{escape(result.selection.metric)} on validation", "note"]
+    name = _named(result.selection.metric, unproven)
+    head = ["step", "training loss", "validation loss", f"{name} on validation", "note"]
     rows = (
         [
             str(row.step),
@@ -149,9 +135,12 @@ def _checkpoints(result: RunResult) -> Iterator[str]:
         ]
         for row in checkpoint_rows(result)
     )
-    yield from _table(head, rows)
+    yield from table(head, rows)
     if result.checkpoints:
         yield from ("", f"Rule: {escape(result.selection.rule)}")
+    chosen = judges.choice(result.selection)
+    if chosen:
+        yield from ("", f"Judge: {escape(chosen)}.")
 
 
 def _signatures(result: RunResult) -> Iterator[str]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
+import json
+from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -49,6 +54,28 @@ def environment() -> Environment:
     made.filters["shown"] = text.shown
     made.filters["one_line"] = text.one_line
     return made
+
+
+def csp_hash(script: str) -> str:
+    """A script's name in a Content-Security-Policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def pack(data: bytes) -> str:
+    """gzip and base64: no character of it means anything to an HTML parser."""
+    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
+
+
+def pack_json(value: object) -> str:
+    """A value as compact JSON, packed, for the page's script."""
+    return pack(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+@lru_cache(maxsize=1)
+def plotly() -> tuple[str, str]:
+    """Plotly's own script, packed, and its hash."""
+    script = resources.files("plotly").joinpath("package_data", "plotly.min.js").read_text("utf-8")
+    return pack(script.encode()), csp_hash(script)
 
 
 def template_text(name: str) -> str:

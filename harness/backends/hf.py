@@ -8,24 +8,28 @@ they are first needed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import JsonValue
 
+from harness.backends.scoring import Labels, check_labels, prompt_failure
+from harness.core.judging import LabelScores
 from harness.core.protocols import AdapterProof, BackendKind
 from harness.core.specs import BackendSpec, ModelSpec
-from harness.core.types import Checkpoint, Failure, Outcome, Request
+from harness.core.types import Checkpoint, Failure, FloatArray, Outcome, Request
 from harness.models.context import context_length
 from harness.models.location import locate, model_identity, parameter_count
 from harness.models.tokenizer import HFTokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from harness.models.loading import LoadedModel
+
+T = TypeVar("T")
 
 
 class HFKind:
@@ -96,19 +100,26 @@ class HFBackend:
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[str, Outcome]]:
         """(request id, outcome) for every request, batch by batch; longest prompts first within a checkpoint."""
-        fitting = []
-        for request in requests:
-            problem = self._problem(request)
-            if problem is None:
-                fitting.append(request)
-            else:
-                yield request.id, Failure("prompt", problem)
-        try:
-            for batch in batches(fitting, self._options.tokens_per_batch):
-                yield from zip((request.id for request in batch), self._complete(batch), strict=True)
-        finally:
-            if fitting:
-                self.model.switch.activate(None)
+        failures = {r.id: prompt_failure(r, r.sampling.max_tokens, self._context_length) for r in requests}
+        yield from _failed(failures)
+        if fitting := [request for request in requests if failures[request.id] is None]:
+            yield from self._answers(batches(fitting, self._options.tokens_per_batch), self._complete)
+
+    def label_scores(self, requests: Sequence[Request], labels: Labels) -> Iterator[tuple[str, LabelScores | Failure]]:
+        """(request id, log-probabilities) for every request, by one forward pass a batch."""
+        check_labels(labels)
+        longest = max(map(len, labels))
+        failures = {request.id: prompt_failure(request, longest, self._context_length) for request in requests}
+        yield from _failed(failures)
+        if fitting := [request for request in requests if failures[request.id] is None]:
+            yield from self._answers(*self._scoring(fitting, labels))
+
+    def hidden(self, requests: Sequence[Request]) -> Iterator[tuple[str, FloatArray | Failure]]:
+        """(request id, what the output layer is given at the prompt's last token) for every request."""
+        failures = {request.id: prompt_failure(request, 0, self._context_length) for request in requests}
+        yield from _failed(failures)
+        if fitting := [request for request in requests if failures[request.id] is None]:
+            yield from self._answers(*self._reading(fitting))
 
     def prove(self, checkpoint: Checkpoint, probes: Sequence[tuple[int, ...]]) -> AdapterProof:
         """Compare logits with and without the checkpoint; E-ADAPTER unless they differ and are finite."""
@@ -119,18 +130,42 @@ class HFBackend:
     def close(self) -> None:
         """Nothing is held but memory."""
 
+    def _answers(
+        self, batches: Iterable[list[Request]], answer: Callable[[Sequence[Request]], list[T]]
+    ) -> Iterator[tuple[str, T]]:
+        """Batch by batch; the base is on again afterwards."""
+        try:
+            for batch in batches:
+                yield from zip((request.id for request in batch), answer(batch), strict=True)
+        finally:
+            self.model.switch.activate(None)
+
     def _complete(self, batch: Sequence[Request]) -> list[Outcome]:
         from harness.models.running import complete
 
         return complete(self.model, self._tokenizer, batch)
 
-    def _problem(self, request: Request) -> str | None:
-        n_prompt, n_new, limit = len(request.ids), request.sampling.max_tokens, self._context_length
-        if n_prompt == 0:
-            return "an empty prompt cannot be completed"
-        if n_prompt + n_new > limit:
-            return "too long for the context"
-        return None
+    def _scoring(
+        self, requests: Sequence[Request], labels: Labels
+    ) -> tuple[Iterator[list[Request]], Callable[[Sequence[Request]], list[LabelScores | Failure]]]:
+        """Batches, and what answers one."""
+        from harness.models import running, scoring
+
+        as_tree = scoring.computes_shared(self.model, requests, labels)
+        compute = partial(scoring.score_labels, self.model, labels=labels, as_tree=as_tree)
+        found = scoring.batches(requests, labels, self._options.tokens_per_batch, as_tree=as_tree)
+        return found, lambda batch: running.computed(self.model, batch, compute)
+
+    def _reading(
+        self, requests: Sequence[Request]
+    ) -> tuple[Iterator[list[Request]], Callable[[Sequence[Request]], list[FloatArray | Failure]]]:
+        """Batches, and what answers one."""
+        from harness.models import running, scoring
+
+        as_tree = scoring.computes_shared(self.model, requests, ())
+        compute = partial(scoring.last_states, self.model, as_tree=as_tree)
+        found = scoring.batches(requests, (), self._options.tokens_per_batch, as_tree=as_tree)
+        return found, lambda batch: running.computed(self.model, batch, compute)
 
 
 def batches(requests: Sequence[Request], tokens_per_batch: int) -> Iterator[list[Request]]:
@@ -153,6 +188,10 @@ def batches(requests: Sequence[Request], tokens_per_batch: int) -> Iterator[list
             batch.append(request)
         if batch:
             yield batch
+
+
+def _failed(failures: Mapping[str, Failure | None]) -> Iterator[tuple[str, Failure]]:
+    return ((identifier, failure) for identifier, failure in failures.items() if failure is not None)
 
 
 def _checkpoint_key(request: Request) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from types import FrameType
 import typer
 
 from harness import __version__
-from harness.cli import advising, benching, creating, data, execution, reading, running, scoring
+from harness.cli import advising, benching, creating, data, execution, judging, labelling, reading, running, scoring
 from harness.cli.terminal import echo
 from harness.core.errors import HarnessError
 from harness.data.display import quote
@@ -34,6 +34,8 @@ app = typer.Typer(
 app.command("run")(running.run)
 app.command("evaluate")(scoring.evaluate)
 app.command("rescore")(scoring.rescore)
+app.command("select")(scoring.select)
+app.command("label")(labelling.label)
 app.command("resume")(running.resume)
 app.command("bench")(benching.bench)
 app.command("check")(running.check)
@@ -43,6 +45,7 @@ app.command("list")(reading.list_things)
 app.add_typer(data.app, name="data")
 app.add_typer(creating.new, name="new")
 app.add_typer(advising.advise, name="advise")
+app.add_typer(judging.judge, name="judge")
 
 
 class Stopped(BaseException):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -18,8 +19,10 @@ from harness.cli.summary import show_result
 from harness.cli.terminal import echo, echo_json
 from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.protocols import BackendKind, Reporter
+from harness.core.specs import JUDGE_PREFIX
 
 if TYPE_CHECKING:
+    from harness.autorater.configuration import ConfiguredJudge
     from harness.config import Settings
     from harness.pipeline.prepare import Identified, Plugins, Prepared
 
@@ -64,7 +67,6 @@ def _do(settings: Settings, prepared: Prepared, plugins: Plugins, folder: Path) 
     global resume_command
     from harness.pipeline.run import run as run_pipeline
     from harness.pipeline.stages import Stages
-    from harness.store.cache import GenerationCache
     from harness.store.events import EventLog
     from harness.store.reports import write_reports
     from harness.store.run import RunFolder
@@ -76,7 +78,7 @@ def _do(settings: Settings, prepared: Prepared, plugins: Plugins, folder: Path) 
         resume_command = f"harness resume {shlex.quote(str(folder))}"
         stages = Stages(run_folder, EventLog(folder), display)
         try:
-            run_pipeline(prepared, plugins, stages, GenerationCache(settings.out))
+            run_pipeline(prepared, plugins, stages, settings.out)
         finally:
             prepared.backend.close()
         with stages.timed("report"):
@@ -93,7 +95,7 @@ def finish(folder: Path, *, as_json: bool, allow_failures: bool) -> None:
     if as_json:
         echo_json(result)
     else:
-        show_result(result, folder, view.looks)
+        show_result(view, folder)
     exit_code = 0 if result.conclusion.coverage_met or allow_failures else 3
 
 
@@ -120,18 +122,26 @@ def is_finished(folder: Path) -> bool:
 
 def plugins_of(settings: Settings) -> Plugins:
     """The plug-ins that the settings name, loaded."""
+    from harness.autorater.configuration import configured_judge
     from harness.pipeline.prepare import MetricMaker, Plugins
 
-    folder, names = settings.task_folder, settings.spec.task.metrics.names
+    folder, metrics = settings.task_folder, settings.spec.task.metrics
+    judges = {JUDGE_PREFIX + name: configured_judge(name, folder) for name in metrics.judges}
+    names = [name for name in metrics.names if name not in judges]
     return Plugins(
         backend=cast(BackendKind, registry.load("backends", settings.spec.backend.name, folder=folder)),
         trainer=settings.trainer,
         trainer_spec=settings.trainer_spec,
         metrics={name: cast(MetricMaker, registry.load("metrics", name, folder=folder)) for name in names},
         reporters={name: cast(Reporter, registry.load("reporters", name)) for name in registry.names("reporters")},
-        sources=_sources(settings),
+        sources={**_sources(settings), **_judge_sources(judges)},
         folder=folder,
+        judges=judges,
     )
+
+
+def _judge_sources(judges: Mapping[str, ConfiguredJudge]) -> dict[str, str]:
+    return {name: digest for judge in judges.values() for name, digest in judge.sources.items()}
 
 
 def _sources(settings: Settings) -> dict[str, str]:
@@ -139,7 +149,8 @@ def _sources(settings: Settings) -> dict[str, str]:
     from harness.store.encoding import sha256_file
 
     folder, metrics = settings.task_folder, settings.spec.task.metrics
-    plugins = (*metrics.names, settings.spec.trainer_name, settings.spec.backend.name)
+    plain = [name for name in metrics.names if not name.startswith(JUDGE_PREFIX)]
+    plugins = (*plain, settings.spec.trainer_name, settings.spec.backend.name)
     digests = {name: registry.source_digest(name, folder) for name in plugins}
     found = {name: digest for name, digest in digests.items() if digest is not None}
     for name in metrics.names:

@@ -14,7 +14,17 @@ from harness.core.errors import HarnessError
 from harness.core.protocols import Reporter
 
 Things = Literal[
-    "tasks", "presets", "metrics", "models", "trainers", "backends", "judges", "reporters", "leaderboards", "runs"
+    "tasks",
+    "presets",
+    "metrics",
+    "models",
+    "trainers",
+    "backends",
+    "judges",
+    "reporters",
+    "leaderboards",
+    "cards",
+    "runs",
 ]
 THINGS: tuple[str, ...] = get_args(Things)
 BROKEN = "broken: "
@@ -59,6 +69,7 @@ def checked(things: Things, rows: Sequence[Row]) -> list[Row]:
         "trainers": lambda row: _try_import("trainers", row.name),
         "judges": lambda row: _try_import("judges", row.name),
         "leaderboards": lambda row: _try_import("leaderboards", row.name),
+        "cards": lambda row: _try_import("cards", row.name),
         "tasks": lambda row: _try_task(row.origin),
     }
     if things not in tries:

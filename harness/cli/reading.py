@@ -50,14 +50,16 @@ def report(
 ) -> None:
     """Show a finished run's conclusion and write its report again."""
     from harness.cli.summary import show_result
+    from harness.pipeline.validation import write_validation
     from harness.store.reports import write_reports
     from harness.store.view import StoredView, find_run
 
     folder = find_run(name, Path("runs"))
+    write_validation(folder)
     view = StoredView(folder)
     reporters = {name: cast(Reporter, registry.load("reporters", name)) for name in registry.names("reporters")}
     write_reports(folder, reporters)
     if as_json:
         echo_json(view.result)
     else:
-        show_result(view.result, folder, view.looks)
+        show_result(view, folder)

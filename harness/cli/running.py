@@ -45,16 +45,17 @@ def resume(
 ) -> None:
     """Continue a run from where it stopped, with the settings it was started with."""
     from harness.config import resolve
-    from harness.store.layout import RESCORED
+    from harness.store.layout import RESCORED, SELECTED
     from harness.store.view import find_run
 
     folder = find_run(name, Path("runs")).resolve()
-    if RESCORED in folder.name:
-        raise HarnessError(
-            f"{folder.name} is a rescore, which has nothing to resume",
-            fix=f"harness rescore {folder.name.partition(RESCORED)[0]} with the same words",
-            code="E-USAGE",
-        )
+    for mark, command in ((RESCORED, "rescore"), (SELECTED, "select")):
+        if mark in folder.name:
+            raise HarnessError(
+                f"{folder.name} was made by harness {command}, and there is nothing to resume",
+                fix=f"harness {command} {folder.name.partition(mark)[0]} with the same words",
+                code="E-USAGE",
+            )
     words, drop_bad, home = started_with(folder)
     if home is not None:
         # The words may hold paths, and these began where the run did.

@@ -1,12 +1,13 @@
-"""Commands that score without tuning: evaluate a model or an adapter, and score a run's stored completions again."""
+"""Commands that tune nothing: evaluate; score completions again; choose among checkpoints again."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,11 @@ from harness.cli import execution
 from harness.cli.display import choose_display
 from harness.cli.running import AllowFailures, AsJson, Words
 from harness.core.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.config import Settings
+    from harness.pipeline.rescore import Rescoring
+    from harness.pipeline.stages import Stages
 
 # Sections and keys that a rescore takes; `metric` is metrics.primary.
 _MAY_DIFFER = ("metrics", "metric", "select", "seed", "n_resamples")
@@ -42,31 +48,79 @@ def rescore(
     allow_failures: AllowFailures = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score a run's stored completions again, with other metrics or slices; no model is needed."""
+    """Score a run's stored completions again, with other metrics or slices; no model is needed, unless a judge is."""
+    from harness.pipeline.rescore import rescore as score_again
+    from harness.store.layout import RESCORED
+
+    def work(asked: _Again, stages: Stages) -> None:
+        score_again(asked.rescoring, stages, asked.runs)
+
+    _again(name, words or [], RESCORED, work, as_json=as_json, allow_failures=allow_failures)
+
+
+def select(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="task/id, id, or folder")],
+    words: Annotated[list[str] | None, typer.Argument(help="what to change, as for rescore; often nothing")] = None,
+    allow_failures: AllowFailures = False,
+    as_json: AsJson = False,
+) -> None:
+    """Choose again among a run's checkpoints with the labels there are now, and ask the chosen one the test samples."""
+    from harness.pipeline.prepare import identify, prepare, require_sound
+    from harness.pipeline.rescore import reselect
+    from harness.store.layout import SELECTED
+
+    def work(asked: _Again, stages: Stages) -> None:
+        settings, rescoring = asked.settings, asked.rescoring
+        rescoring.recorded.require_weights()
+        prepared = prepare(identify(settings.spec, rescoring.plugins, settings.task_folder), rescoring.plugins)
+        require_sound(prepared)
+        reselect(rescoring, prepared, stages, asked.runs)
+
+    _again(name, words or [], SELECTED, work, as_json=as_json, allow_failures=allow_failures)
+
+
+@dataclass(frozen=True)
+class _Again:
+    """A finished run that is looked at once more. runs: the folder of runs."""
+
+    settings: Settings
+    rescoring: Rescoring
+    runs: Path
+
+
+def _again(
+    name: str,
+    words: list[str],
+    mark: str,
+    work: Callable[[_Again, Stages], None],
+    *,
+    as_json: bool,
+    allow_failures: bool,
+) -> None:
+    """Do the work in a folder of its own beside the run, unless it is done; then show what came out."""
     from harness.config import resolve
-    from harness.pipeline.rescore import prepare_rescore, rescore
+    from harness.pipeline.rescore import prepare_rescore
     from harness.pipeline.stages import Stages
     from harness.store.events import EventLog
     from harness.store.reports import write_reports
     from harness.store.run import RunFolder
     from harness.store.view import StoredView, find_run
 
-    _refuse_other_words(words or [])
+    _refuse_other_words(words)
     folder = find_run(name, Path("runs")).resolve()
     started, drop_bad, home = execution.started_with(folder)
     here = Path.cwd()
     if home is not None:
         os.chdir(home)
     measured = StoredView(folder).result.metrics
-    settings = resolve(_replaced(started, words or [], measured), drop_bad=drop_bad)
+    settings = resolve(_replaced(started, words, measured), drop_bad=drop_bad)
     plugins = execution.plugins_of(settings)
-    rescoring = prepare_rescore(folder, settings.spec, settings.task_folder, plugins)
+    rescoring = prepare_rescore(folder, settings.spec, settings.task_folder, plugins, mark=mark)
     target = folder.parent / rescoring.run_id
     if not execution.is_finished(target):
         with RunFolder(target) as run_folder, choose_display() as display:
             execution.write_environment(target, settings)
-            with Stages(run_folder, EventLog(target), display).timed("score again"):
-                rescore(rescoring, run_folder)
+            work(_Again(settings, rescoring, folder.parent.parent), Stages(run_folder, EventLog(target), display))
             write_reports(target, plugins.reporters)
     os.chdir(here)
     execution.finish(target, as_json=as_json, allow_failures=allow_failures)

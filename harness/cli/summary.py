@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cli.terminal import echo, show_table
+from harness.core.protocols import RunView
 from harness.core.records import Estimate, EvaluationRecord, RunResult, SliceComparison
 from harness.pipeline.words import number, probability, signed
 from harness.store import layout
@@ -16,9 +16,12 @@ _MOST_SLICES = 20
 _PERCENT = ("bleu", "chrf", "ter")
 
 
-def show_result(result: RunResult, folder: Path, looks: Sequence[str]) -> None:
-    """Print a finished run. looks: ids of the runs that compared on the same test split."""
+def show_result(view: RunView, folder: Path) -> None:
+    """Print a finished run; what people said of it first, if they were asked."""
+    result, looks = view.result, view.looks
     conclusion = result.conclusion
+    if view.validation is not None:
+        echo(f"{view.validation.sentence}.")
     echo(conclusion.sentence)
     echo(f"Ship: {conclusion.ship}")
     echo("")
@@ -33,6 +36,9 @@ def show_result(result: RunResult, folder: Path, looks: Sequence[str]) -> None:
         echo(f"Note: {len(looks)} runs here compared on this test split; the best of many owes some of it to chance.")
     for caveat in conclusion.caveats:
         echo(f"Note: {caveat}.")
+    for card in view.judges:
+        simulated = ", SIMULATED annotators" if card.simulated else ""
+        echo(f"Judge: {card.judge} ({card.kind}): {card.licence.grade}, by {card.n_labels} labels{simulated}.")
     for step in conclusion.next_steps:
         echo(f"Next: {step}.")
     echo(f"Report: {folder / layout.REPORT}")

@@ -108,7 +108,8 @@ class JudgeCard:
 
     human: agreement between people (the ceiling). controls: the same figures for length, constant and metrics.
     confusion: rows people, columns judge, over `levels`. maps: the calibration, one for each fold.
-    labels_used: ids of the labels that fitted it; they may never correct it. simulated: annotators that were simulated.
+    labels_used: ids of the labels that fitted it; they may never correct it. simulated: whether annotators were.
+    sd_difference: by people, of two systems' answers to one prompt (of a pair, of its score); plans are made with it.
     """
 
     judge: str
@@ -140,6 +141,7 @@ class JudgeCard:
     simulated: bool
     identity: Mapping[str, JsonValue] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    sd_difference: float | None = None
 
     def figure(self, name: str) -> Figure:
         """A figure of agreement, by name."""

@@ -363,3 +363,9 @@ class Reporter(Protocol):
     """Renders a finished run: file name -> bytes. The store writes them."""
 
     def render(self, view: RunView) -> Mapping[str, bytes]: ...
+
+
+class CardRenderer(Protocol):
+    """Renders a judge's card by itself: file name -> bytes."""
+
+    def render(self, card: JudgeCard) -> Mapping[str, bytes]: ...

@@ -95,6 +95,7 @@ class Selection:
     excluded: arms that could not be chosen, with the reason.
     judge: the judge that the task names as its primary metric; grade: what it was licensed to do; empty without one.
     shortlist: the steps that a judge left to choose among; empty where it chose alone, or was not asked.
+    by_people: validation samples on which people's labels chose from the shortlist; 0 where the metric did.
     """
 
     metric: str
@@ -110,6 +111,7 @@ class Selection:
     judge: str = ""
     grade: str = ""
     shortlist: tuple[int, ...] = ()
+    by_people: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +293,7 @@ class SampleRow:
 
     outputs: arm -> text (first draw), or None where it failed (`failures` says why).
     scores: arm -> metric -> per-sample score averaged over draws, None where undefined.
+    group: what the sample shares with others, if anything; they are resampled together.
     """
 
     id: str
@@ -300,3 +303,4 @@ class SampleRow:
     outputs: Mapping[str, str | None]
     failures: Mapping[str, str]
     scores: Mapping[str, Mapping[str, float | None]]
+    group: str | None = None

@@ -7,8 +7,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from harness.core.judging import LabelKind
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+
+
+# A metric of this name is a judge's score.
+JUDGE_PREFIX = "judge:"
 
 
 class Spec(BaseModel):
@@ -123,6 +129,9 @@ class MetricsSpec(Spec):
 
     primary: str
     report: tuple[str, ...] = ()
+    fallback: str | None = Field(
+        None, description="with a judge as primary: the metric that chooses and is compared where the judge may not"
+    )
     smallest_effect: float | None = Field(
         None, gt=0, description="what would be worth having, in the primary metric's unit; 2 % of its range by default"
     )
@@ -140,10 +149,27 @@ class MetricsSpec(Spec):
             raise ValueError(f"options for {name!r}, which is not measured (metrics: {known}); {meant}")
         return self
 
+    @model_validator(mode="after")
+    def _a_judge_has_a_fallback(self) -> MetricsSpec:
+        judged = self.primary.startswith(JUDGE_PREFIX)
+        if judged and self.fallback is None:
+            raise ValueError(
+                f"primary = {self.primary!r} needs a fallback: the metric that decides if the judge may not"
+            )
+        if self.fallback is not None and (not judged or self.fallback.startswith(JUDGE_PREFIX)):
+            raise ValueError("fallback is a metric beside a primary that is a judge")
+        return self
+
     @property
     def names(self) -> tuple[str, ...]:
-        """Primary first, each once."""
-        return tuple(dict.fromkeys((self.primary, *self.report)))
+        """Primary first, then what decides in its place, each once."""
+        fallback = () if self.fallback is None else (self.fallback,)
+        return tuple(dict.fromkeys((self.primary, *fallback, *self.report)))
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """Names of the judges among the metrics, as they are configured under `judges/`."""
+        return tuple(name.removeprefix(JUDGE_PREFIX) for name in self.names if name.startswith(JUDGE_PREFIX))
 
 
 class TaskSpec(Spec):
@@ -177,6 +203,23 @@ class BackendSpec(Spec):
     threads: int | None = Field(None, ge=1, description="CPU threads; part of what makes runs repeatable")
     recording: str | None = Field(None, description="replay: file with recorded completions")
     options: dict[str, JsonValue] = Field(default_factory=dict, description="settings of other backends")
+
+
+class JudgeSpec(Spec):
+    """A judge.toml: a judge model, what it is asked, and the labels it has to answer to."""
+
+    kind: str = Field(description="likert, pass_fail, pairwise, rubric, head, tuned, ...; `harness list judges`")
+    criterion: str = Field(min_length=1, description="what is judged, in a few words: what people are asked about")
+    label: LabelKind = Field("likert", description="what a label says: likert, pass_fail or pair")
+    scale: int = Field(5, ge=2, le=10, description="highest Likert value; the lowest is 1")
+    rubric: str = Field("rubric.md", description="file with what people and the judge are told, beside judge.toml")
+    labels: str | None = Field(
+        None, description="file of labels; labels.jsonl of the judge, else of the task, if there"
+    )
+    model: ModelSpec | None = Field(None, description="the judge's own model; the run's base model if left out")
+    backend: BackendSpec | None = Field(None, description="what runs it; the run's own if left out")
+    delta: float = Field(0.1, gt=0, lt=1, description="the largest difference in bias between systems to put up with")
+    options: dict[str, JsonValue] = Field(default_factory=dict, description="settings of the kind of judge")
 
 
 class SelectSpec(Spec):

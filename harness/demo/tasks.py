@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.demo.corpus import Dice, Episode
-from harness.demo.shipped import delays, general, headlines, notices_zh, orders, tickets
+from harness.demo.shipped import delays, general, headlines, notices_zh, orders, replies, tickets
 
 Row = dict[str, str]
 SEED = 20
 SIZES = {"train": 200, "validation": 80, "test": 200}
 SMALL = {"train": 60, "validation": 60, "test": 240}
 LARGE = {"train": 600, "validation": 200, "test": 200}
+WRITING = {"train": 400, "validation": 120, "test": 200}
 NGRAM = 13
 
 
@@ -65,6 +66,7 @@ TASKS = {
     "general": Shipped(general.draw, "{prompt}", SMALL),
     "delays": Shipped(delays.draw, delays.PROMPT, LARGE, "csv", table),
     "notices-zh": Shipped(notices_zh.draw, "{note}", LARGE, "jsonl", gemini),
+    "replies": Shipped(replies.draw, "{message}\nNotes: {notes}", WRITING),
 }
 
 

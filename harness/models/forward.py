@@ -53,7 +53,7 @@ def logits_at(model: nn.Module, index_N: Tensor, **inputs: object) -> tuple[Tens
     projection is told to look at fewer rows.
     """
     causal = cast(CausalLM, model)
-    with _projecting(causal.get_output_embeddings(), index_N):
+    with _projecting(causal.get_output_embeddings(), index_N, []):
         output = causal(**inputs)
     logits = output.logits
     if logits.ndim != 2:
@@ -62,8 +62,18 @@ def logits_at(model: nn.Module, index_N: Tensor, **inputs: object) -> tuple[Tens
     return logits, output.past_key_values
 
 
+def states_at(model: nn.Module, index_N: Tensor, **inputs: object) -> Tensor | None:
+    """What the model's output layer is given (N, H) at flat positions `index_N`; None where it has no such layer."""
+    causal = cast(CausalLM, model)
+    seen: list[Tensor] = []
+    with _projecting(causal.get_output_embeddings(), index_N, seen):
+        causal(**inputs)
+    return seen[0] if seen else None
+
+
 @contextmanager
-def _projecting(head: nn.Module | None, index_N: Tensor) -> Iterator[None]:
+def _projecting(head: nn.Module | None, index_N: Tensor, seen: list[Tensor]) -> Iterator[None]:
+    """The output layer projects the chosen rows only; they are left in `seen`."""
     if head is None:
         yield
         return
@@ -71,7 +81,8 @@ def _projecting(head: nn.Module | None, index_N: Tensor) -> Iterator[None]:
     def choose(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden = arguments[0]
         # To 2-D first: a projection of a non-contiguous slice is a slow batched product.
-        return (hidden.reshape(-1, hidden.shape[-1]).index_select(0, index_N), *arguments[1:])
+        seen.append(hidden.reshape(-1, hidden.shape[-1]).index_select(0, index_N))
+        return (seen[-1], *arguments[1:])
 
     handle = head.register_forward_pre_hook(choose)
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 
@@ -14,18 +15,26 @@ from harness.models.forward import logits_at, padded
 from harness.models.loading import LoadedModel
 from harness.models.memory import free_memory, is_out_of_memory
 
+T = TypeVar("T")
 # Below this, two passes over the same weights could differ by rounding alone.
 _EPSILON = 1e-6
 
 
 def complete(loaded: LoadedModel, tokenizer: Tokenizer, batch: Sequence[Request]) -> list[Outcome]:
-    """Outcomes of a batch of one checkpoint; in halves where memory runs out, down to single requests.
+    """Outcomes of a batch of one checkpoint; a request that does not fit into memory even alone fails."""
+    return computed(loaded, batch, lambda part: decode_batch(loaded.model, tokenizer, part, loaded.device))
+
+
+def computed(
+    loaded: LoadedModel, batch: Sequence[Request], compute: Callable[[Sequence[Request]], Sequence[T]]
+) -> list[T | Failure]:
+    """What `compute` makes of a batch of one checkpoint; in halves where memory runs out, down to single requests.
 
     The checkpoint stays on, for the next batch is likely to need it; the caller switches back to the base.
     """
     try:
         loaded.switch.activate(batch[0].checkpoint)
-        return [*decode_batch(loaded.model, tokenizer, batch, loaded.device)]
+        return [*compute(batch)]
     except (MemoryError, RuntimeError) as err:
         if not is_out_of_memory(err):
             raise
@@ -34,7 +43,7 @@ def complete(loaded: LoadedModel, tokenizer: Tokenizer, batch: Sequence[Request]
     if len(batch) == 1:
         return [Failure("generate", "out of memory")]
     half = len(batch) // 2
-    return [*complete(loaded, tokenizer, batch[:half]), *complete(loaded, tokenizer, batch[half:])]
+    return [*computed(loaded, batch[:half], compute), *computed(loaded, batch[half:], compute)]
 
 
 def prove(loaded: LoadedModel, checkpoint: Checkpoint, probes: Sequence[tuple[int, ...]]) -> AdapterProof:

@@ -65,7 +65,7 @@ def tree_of(rows: Sequence[Sequence[int]], device: torch.device) -> Tree:
     # In this order a row shares most with the one before it.
     for place, i in enumerate(sorted(range(len(rows)), key=lambda i: tuple(rows[i]))):
         row = rows[i]
-        shared = _shared(before, row)
+        shared = n_shared(before, row)
         fresh = range(len(ids), len(ids) + len(row) - shared)
         ids += row[shared:]
         depths += range(shared, len(row))
@@ -80,15 +80,12 @@ def tree_of(rows: Sequence[Sequence[int]], device: torch.device) -> Tree:
 
 def tree_logits(model: nn.Module, tree: Tree, chosen_M: Tensor) -> Tensor:
     """Logits (M, V) at nodes; within `attending_trees(model)`, as must be the backward pass."""
-    logits_MV, _ = logits_at(
-        model,
-        chosen_M,
-        input_ids=tree.ids[None],
-        position_ids=tree.depths[None],
-        use_cache=False,
-        tree=tree,
-    )
-    return logits_MV
+    return logits_at(model, chosen_M, **tree_inputs(tree))[0]
+
+
+def tree_inputs(tree: Tree) -> dict[str, object]:
+    """What a model is called with to compute a tree, within `attending_trees(model)`."""
+    return {"input_ids": tree.ids[None], "position_ids": tree.depths[None], "use_cache": False, "tree": tree}
 
 
 @contextmanager
@@ -181,7 +178,7 @@ def _spread(states_1HND: Tensor, places_BT: Tensor) -> Tensor:
     return embedding(places_BT, flat_NF).view(*places_BT.shape, heads, size).transpose(1, 2)
 
 
-def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+def n_shared(one: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens two rows have in common from their start."""
     for n, (a, b) in enumerate(zip(one, other, strict=False)):
         if a != b:

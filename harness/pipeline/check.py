@@ -11,6 +11,7 @@ from harness.core.errors import HarnessError
 from harness.core.protocols import AnyMetric, Metric, TrainPlan
 from harness.core.types import Sample
 from harness.pipeline.arms import untuned_arms
+from harness.pipeline.judging import JudgeMetric
 from harness.pipeline.prepare import Plugins, Prepared
 from harness.pipeline.words import number
 
@@ -31,8 +32,12 @@ class MetricCheck:
 
 
 def check_metrics(prepared: Prepared) -> tuple[MetricCheck, ...]:
-    """Score the references as if they were answers: a metric that finds fault with them is wrong here."""
-    return tuple(_check(metric, prepared.dataset.samples) for metric in prepared.metrics)
+    """Score the references as if they were answers: a metric that finds fault with them is wrong here.
+
+    Not judges: what they make of good answers is for people's labels to say.
+    """
+    plain = [metric for metric in prepared.metrics if not isinstance(metric, JudgeMetric)]
+    return tuple(_check(metric, prepared.dataset.samples) for metric in plain)
 
 
 def _check(metric: AnyMetric, samples: Sequence[Sample]) -> MetricCheck:

@@ -91,8 +91,8 @@ class Comparing:
             candidate=tuned.arm.name,
             baseline=baseline.arm.name,
             metric=self.metric.name,
-            candidate_value=self._value(tuned, tuned.answered & baseline.answered),
-            baseline_value=self._value(baseline, tuned.answered & baseline.answered),
+            candidate_value=self._value(tuned, self._used(tuned, baseline)),
+            baseline_value=self._value(baseline, self._used(tuned, baseline)),
             delta=test.delta,
             low=test.low,
             high=test.high,
@@ -114,7 +114,7 @@ class Comparing:
         )
 
     def _paired(self, tuned: TestEvaluation, baseline: TestEvaluation, keep: BoolArray | None) -> Paired:
-        used = tuned.answered & baseline.answered
+        used = self._used(tuned, baseline)
         used = used if keep is None else used & keep
         arms = [tuned.drawn(self.metric), baseline.drawn(self.metric)]
         metric, (candidate, other) = additive(self.metric, arms, used)
@@ -154,7 +154,7 @@ class Comparing:
         if not leaked or clean.all() or not clean.any():
             return None
         test = self._paired(tuned, baseline, clean)
-        used = tuned.answered & baseline.answered & clean
+        used = self._used(tuned, baseline) & clean
         p = None if test.p is None else min(1.0, n_tests * test.p)
         effect = self.smallest_effect
         return {
@@ -169,6 +169,10 @@ class Comparing:
             "answer": decide(delta=test.delta, low=test.low, high=test.high, p_adjusted=p, smallest_effect=effect),
         }
 
+    def _used(self, tuned: TestEvaluation, baseline: TestEvaluation) -> BoolArray:
+        used: BoolArray = tuned.scored(self.metric) & baseline.scored(self.metric)
+        return used
+
     def _value(self, evaluation: TestEvaluation, used: BoolArray) -> float | None:
         value = evaluation.value(self.metric, used)
         return value if np.isfinite(value) else None
@@ -176,7 +180,7 @@ class Comparing:
     def _flips(self, tuned: TestEvaluation, baseline: TestEvaluation, test: Paired) -> tuple[Flip, ...]:
         """Samples whose score changed, worst regressions first whatever the metric's direction."""
         sign = 1 if self.metric.higher_is_better else -1
-        used = tuned.answered & baseline.answered
+        used = self._used(tuned, baseline)
         ids: Sequence[str] = [sample.id for sample, keep in zip(tuned.samples, used, strict=True) if keep]
         pairs = zip(ids, test.baseline_scores_N, test.candidate_scores_N, strict=True)
         changed = [Flip(i, float(b), float(a)) for i, b, a in pairs if abs(a - b) > _SAME_SCORE]

@@ -55,6 +55,7 @@ class Evidence:
     """What a conclusion is drawn from.
 
     metrics: primary first. test: the records of all arms on test. left_out: field -> slices that were not compared.
+    judging: what must be said about the judges.
     """
 
     metrics: Sequence[AnyMetric]
@@ -64,6 +65,7 @@ class Evidence:
     test: Mapping[str, EvaluationRecord]
     audit: AuditRecord
     left_out: Mapping[str, int]
+    judging: Sequence[str] = ()
 
     @property
     def metric(self) -> AnyMetric:
@@ -189,7 +191,7 @@ def _ship(best: Comparison, chosen: str) -> str:
 def _caveats(evidence: Evidence) -> list[str]:
     metric, selection, comparisons = evidence.metric, evidence.selection, evidence.comparisons
     coverage, test = evidence.coverage, evidence.test
-    caveats = _leak_caveats(comparisons, evidence.audit)
+    caveats = [*evidence.judging, *_leak_caveats(comparisons, evidence.audit)]
     n_checkpoints = sum(name.startswith(CHECKPOINT_PREFIX) for name in selection.scores)
     if coverage < 1:
         caveats.append(

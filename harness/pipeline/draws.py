@@ -60,6 +60,12 @@ class Drawn:
     statistics: FloatArray
     outcomes: Sequence[Sequence[Outcome]]
 
+    @property
+    def scored(self) -> BoolArray:
+        """(N,) whether the metric could score every draw's answer; a judge may have no verdict on one."""
+        found: BoolArray = np.asarray(np.isfinite(self.statistics).all(axis=(0, 2)), bool)
+        return found
+
 
 def measured(metric: AnyMetric, samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> FloatArray:
     """Statistics (N, K); a failed sample's row is zero and never used."""

@@ -57,6 +57,7 @@ class Estimating:
         )
 
     def _estimate(self, metric: AnyMetric, drawn: Drawn, used: BoolArray, salt: str) -> Estimate:
+        used = used & drawn.scored
         joined, (statistics,) = additive(metric, [drawn], used)
         return estimate(
             joined,
@@ -98,7 +99,7 @@ def clusters_of(samples: Sequence[Sample]) -> list[str] | None:
 
 def value_of(metric: AnyMetric, drawn: Drawn, used: BoolArray) -> float:
     """The metric over the samples in `used`, mean over draws; nan where undefined."""
-    joined, (statistics,) = additive(metric, [drawn], used)
+    joined, (statistics,) = additive(metric, [drawn], used & drawn.scored)
     return float(joined.value(statistics.sum(axis=0)))
 
 

@@ -47,21 +47,26 @@ class Evaluation:
         """What the draws gave by one metric."""
         return Drawn(self.samples, self.statistics[metric.name], self.outcomes)
 
+    def scored(self, metric: AnyMetric) -> BoolArray:
+        """(N,) whether every draw was answered, and the metric could score the answers."""
+        found: BoolArray = self.answered & self.drawn(metric).scored
+        return found
+
     def value(self, metric: AnyMetric, used: BoolArray) -> float:
         """The metric over the samples in `used`, mean over draws; nan where undefined."""
         return value_of(metric, self.drawn(metric), used)
 
     def scores(self, metric: AnyMetric) -> FloatArray:
         """(N,) per-sample scores, mean over draws; nan where a draw gave no answer or there is no score."""
-        joined, (statistics,) = additive(metric, [self.drawn(metric)], self.answered)
+        used = self.scored(metric)
+        joined, (statistics,) = additive(metric, [self.drawn(metric)], used)
         scores = np.full(len(self.samples), np.nan)
-        scores[self.answered] = joined.per_sample(statistics)
+        scores[used] = joined.per_sample(statistics)
         return scores
 
-    @property
-    def coverage(self) -> float:
-        """Share of samples with an answer; 1 where nothing was asked."""
-        return float(self.answered.mean()) if len(self.answered) else 1.0
+    def coverage(self, metric: AnyMetric) -> float:
+        """Share of samples with an answer that the metric could score; 1 where nothing was asked."""
+        return float(self.scored(metric).mean()) if len(self.answered) else 1.0
 
 
 class ValidationEvaluation(Evaluation):

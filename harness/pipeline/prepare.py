@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
 
 from harness import RESULTS_VERSION
 from harness.audit import audit, droppable
+from harness.autorater.configuration import ConfiguredJudge
 from harness.core.errors import HarnessError
 from harness.core.protocols import AnyMetric, Backend, BackendKind, Metric, Reporter, Trainer
 from harness.core.records import AuditRecord, Finding
-from harness.core.specs import RunSpec
+from harness.core.specs import MetricsSpec, RunSpec
 from harness.core.types import Sample, Sampling, TokenRow
 from harness.data import Dataset, read
 from harness.metrics.context import MetricContext
+from harness.pipeline.judging import JudgeMetric
 from harness.pipeline.rendering import Rendered, long_shots, render, special_texts
 from harness.prompting import Renderer, Renderers, ShotPool
 from harness.store.encoding import fingerprint
@@ -33,6 +35,7 @@ MetricMaker = Callable[[MetricContext], AnyMetric]
 class Plugins:
     """The plug-ins of one run, resolved by name by the caller: the pipeline imports none of them.
 
+    judges: those among the task's metrics, by their name there.
     sources: name -> sha256 of the user's files that they come from or read: other bytes are another run.
     folder: the task's, where relative paths among metrics' options start.
     """
@@ -44,6 +47,7 @@ class Plugins:
     reporters: Mapping[str, Reporter]
     sources: Mapping[str, str]
     folder: Path
+    judges: Mapping[str, ConfiguredJudge] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,11 +89,6 @@ class Prepared:
         return {**self.backend.identity, "options": dict(self.spec.backend.options)}
 
     @property
-    def smallest_effect(self) -> float:
-        """What would be worth having in the primary metric."""
-        return effect_of(self.spec, self.metrics[0])
-
-    @property
     def sampling(self) -> Sampling:
         """How every candidate decodes."""
         generation = self.spec.task.generation
@@ -97,8 +96,9 @@ class Prepared:
 
 
 def effect_of(spec: RunSpec, primary: AnyMetric) -> float:
-    """What would be worth having in the primary metric: as the task says, or the default."""
-    return spec.task.metrics.smallest_effect or default_effect(primary)
+    """What would be worth having in what decides: as the task says of its primary metric, or the default."""
+    asked = spec.task.metrics
+    return (asked.smallest_effect if primary.name == asked.primary else None) or default_effect(primary)
 
 
 def default_effect(metric: AnyMetric) -> float:
@@ -261,15 +261,19 @@ def describe(finding: Finding) -> list[str]:
 def make_metrics(spec: RunSpec, dataset: Dataset, plugins: Plugins) -> tuple[AnyMetric, ...]:
     """The task's metrics on these samples, primary first; HarnessError where one cannot work with them."""
     asked = spec.task.metrics
-    metrics = {
-        name: plugins.metrics[name](MetricContext(name, dataset.samples, asked.options.get(name, {}), plugins.folder))
-        for name in asked.names
-    }
+    metrics = {name: _make(name, asked, dataset, plugins) for name in asked.names}
     _refuse_one_name_for_two(metrics)
     _refuse_impossible_effect(spec, metrics[asked.primary])
     for metric in metrics.values():
-        _try(metric, dataset.samples[:_N_TRIED])
+        if not isinstance(metric, JudgeMetric):
+            _try(metric, dataset.samples[:_N_TRIED])
     return tuple(metrics.values())
+
+
+def _make(name: str, asked: MetricsSpec, dataset: Dataset, plugins: Plugins) -> AnyMetric:
+    if name in plugins.judges:
+        return JudgeMetric(plugins.judges[name])
+    return plugins.metrics[name](MetricContext(name, dataset.samples, asked.options.get(name, {}), plugins.folder))
 
 
 def _refuse_one_name_for_two(metrics: Mapping[str, AnyMetric]) -> None:

@@ -1,32 +1,38 @@
-"""Stored completions scored again: other metrics, slices or rules of choice, without a model.
+"""Stored completions scored again: other metrics, slices or rules of choice, or a choice made anew with more labels.
 
-What was generated cannot change: validation chooses again, but only the candidates that were asked the test samples
-can stand on test.
+What was generated cannot change: validation chooses again. In a rescore only the candidates that were asked the test
+samples can stand on test; `reselect` has the model, and asks another one if it is chosen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from pydantic import JsonValue, TypeAdapter
 
 from harness import RESULTS_VERSION, __version__
-from harness.core.errors import HarnessError
-from harness.core.protocols import AdapterProof
+from harness.core.errors import EnvironmentFault, HarnessError
+from harness.core.protocols import AdapterProof, AnyMetric, Backend
 from harness.core.records import CheckpointRecord, DataRecord, RunResult, SampleRow
 from harness.core.specs import RunSpec
 from harness.core.types import Candidate, Checkpoint, Sample, Split, checkpoint_name
 from harness.data import Dataset, read
+from harness.models.files import ADAPTER_CONFIG
 from harness.pipeline.arms import tuned_arm, untuned_arms
 from harness.pipeline.estimates import Estimating
-from harness.pipeline.evaluate import Evaluator
+from harness.pipeline.evaluate import Answering, Evaluator
 from harness.pipeline.generate import Generated, decode
-from harness.pipeline.prepare import Plugins, effect_of, make_metrics
+from harness.pipeline.judging import Judged, asking, judged
+from harness.pipeline.prepare import Plugins, Prepared, effect_of, make_metrics
 from harness.pipeline.result import Ground, result_of
+from harness.pipeline.run import generation
+from harness.pipeline.stages import Stages
 from harness.store import layout
+from harness.store.cache import GenerationCache
+from harness.store.checkpoints import intact
 from harness.store.encoding import canonical, fingerprint, parse
 from harness.store.layout import RESCORED
 from harness.store.run import FinishedRun, RunFolder
@@ -67,15 +73,14 @@ class Recorded:
         """What was asked and noticed, for the new run's folder."""
         return {name: self._run.read(name) for name in (layout.DATA, layout.AUDIT, layout.TEST_ROWS)}
 
-    def ground(self, spec: RunSpec, run_id: str, dataset: Dataset, plugins: Plugins) -> Ground:
-        """What the new result rests on."""
-        metrics = make_metrics(spec, dataset, plugins)
+    def ground(self, spec: RunSpec, run_id: str, dataset: Dataset, judging: Judged) -> Ground:
+        """What the new result rests on, where nothing more can be generated."""
         chosen = self.result.selection.chosen_step
         return Ground(
             spec=spec,
             run_id=run_id,
-            metrics=metrics,
-            smallest_effect=effect_of(spec, metrics[0]),
+            judging=judging,
+            smallest_effect=effect_of(spec, judging.metrics[0]),
             test=dataset.split("test"),
             audit=self._view.audit,
             prompt_text=lambda sample: self.prompts[sample.id],
@@ -98,17 +103,32 @@ class Recorded:
             raise _other_data(self.folder, [split])
         return content, proof
 
+    def answered(self, candidate: str, split: Split) -> bool:
+        """Whether the candidate was asked the samples of this split."""
+        return self._run.has(f"{layout.evaluation(candidate, split)}/{layout.OUTCOMES}")
+
     def mean_prompt_tokens(self, candidate: str, split: Split) -> float:
         """As it was recorded for the candidate's arm."""
         arm = candidate.rpartition("-draw")[0] or candidate
         return self.result.evaluation(arm, split).mean_prompt_tokens
 
+    def require_weights(self) -> None:
+        """E-CORRUPT unless the checkpoints' weights are there as they were trained."""
+        if not intact(self.folder, [record.sha256 for record in self.result.checkpoints]):
+            raise EnvironmentFault(
+                f"the checkpoints of {self.folder} are not there any more as they were trained",
+                fix="`harness run` with the run's words trains them again",
+                code="E-CORRUPT",
+                resumable=False,
+            )
+
     def _checkpoint(self, record: CheckpointRecord) -> Checkpoint:
+        folder = self.folder / layout.CHECKPOINTS / checkpoint_name(record.step)
         return Checkpoint(
             step=record.step,
             epoch=record.epoch,
-            folder=self.folder / layout.CHECKPOINTS / checkpoint_name(record.step),
-            kind="adapter",
+            folder=folder,
+            kind="adapter" if (folder / ADAPTER_CONFIG).is_file() else "full",
             sha256=record.sha256,
             train_loss=record.train_loss,
             train_accuracy=record.train_accuracy,
@@ -125,17 +145,29 @@ class Rescoring:
     spec: RunSpec
     dataset: Dataset
     run_id: str
-    ground: Ground
+    metrics: tuple[AnyMetric, ...]
+    plugins: Plugins
+
+    def open_backend(self) -> Backend:
+        """The run's backend, for judges that ask its model; nothing else of a rescore needs one."""
+        thinking = self.spec.task.prompting.thinking
+        return self.plugins.backend.create(self.spec.model, self.spec.backend, thinking=thinking)
 
 
 @dataclass(frozen=True)
 class _Answers:
-    """`Answering` from a recorded run; the outcomes are copied into the new run's folder, verified."""
+    """`Answering` from a recorded run; the outcomes are copied into the new run's folder, verified.
+
+    otherwise: who answers what the recorded run was not asked.
+    """
 
     recorded: Recorded
     folder: RunFolder
+    otherwise: Answering | None = None
 
     def generate(self, candidate: Candidate, split: Split, samples: Sequence[Sample]) -> Generated:
+        if self.otherwise is not None and not self.recorded.answered(candidate.name, split):
+            return self.otherwise.generate(candidate, split, samples)
         name = layout.evaluation(candidate.name, split)
         file, proof_file = f"{name}/{layout.OUTCOMES}", f"{name}/{layout.PROOF}"
         content, proof = self.recorded.outcomes(candidate.name, split, samples)
@@ -148,8 +180,13 @@ class _Answers:
         )
 
 
-def prepare_rescore(folder: Path, asked: RunSpec, task_folder: Path, plugins: Plugins) -> Rescoring:
-    """Check that only the scoring differs and that the data is still the data; nothing is written."""
+def prepare_rescore(
+    folder: Path, asked: RunSpec, task_folder: Path, plugins: Plugins, *, mark: str = RESCORED
+) -> Rescoring:
+    """Check that only the scoring differs and that the data is still the data; nothing is written.
+
+    mark: what stands in the new run's name.
+    """
     recorded = Recorded(folder)
     spec = _rescored_spec(recorded.spec, asked)
     dataset = read(spec.task, task_folder, drop_bad=spec.drop_bad)
@@ -162,16 +199,36 @@ def prepare_rescore(folder: Path, asked: RunSpec, task_folder: Path, plugins: Pl
         "source": recorded.result.run_id,
         "sources": dict(plugins.sources),
     }
-    run_id = f"{recorded.result.run_id}{RESCORED}{fingerprint(facts)[:8]}"
-    return Rescoring(recorded, spec, dataset, run_id, recorded.ground(spec, run_id, dataset, plugins))
+    run_id = f"{recorded.result.run_id}{mark}{fingerprint(facts)[:8]}"
+    return Rescoring(recorded, spec, dataset, run_id, make_metrics(spec, dataset, plugins), plugins)
 
 
-def rescore(rescoring: Rescoring, folder: RunFolder) -> RunResult:
+def rescore(rescoring: Rescoring, stages: Stages, runs: Path) -> RunResult:
     """Score everything again, choose again on validation, compare again, conclude."""
-    recorded, spec, dataset, ground = rescoring.recorded, rescoring.spec, rescoring.dataset, rescoring.ground
+    judging = judged(rescoring.metrics, asking(rescoring.spec, rescoring.open_backend, stages, runs))
+    ground = rescoring.recorded.ground(rescoring.spec, rescoring.run_id, rescoring.dataset, judging)
+    return _again(rescoring, ground, _Answers(rescoring.recorded, stages.folder), stages.folder)
+
+
+def reselect(rescoring: Rescoring, prepared: Prepared, stages: Stages, runs: Path) -> RunResult:
+    """Choose again among the checkpoints of a run, and ask the chosen one the test samples if nobody has."""
+    spec, recorded = rescoring.spec, rescoring.recorded
+    judging = judged(rescoring.metrics, asking(spec, lambda: prepared.backend, stages, runs))
+    ground = replace(
+        recorded.ground(spec, rescoring.run_id, rescoring.dataset, judging),
+        tested=None,
+        tested_step=None,
+        prompt_text=prepared.renderer.prompt_text,
+    )
+    live = generation(prepared, stages, GenerationCache(runs))
+    return _again(rescoring, ground, _Answers(recorded, stages.folder, live), stages.folder)
+
+
+def _again(rescoring: Rescoring, ground: Ground, answers: _Answers, folder: RunFolder) -> RunResult:
+    recorded, spec, dataset = rescoring.recorded, rescoring.spec, rescoring.dataset
     folder.finish("data", {}, {layout.SPEC: canonical(spec.model_dump(mode="json")), **recorded.copied()})
     estimating = Estimating(ground.metrics, spec.task.metrics.slices, spec.seed, spec.n_resamples)
-    evaluator = Evaluator(folder, _Answers(recorded, folder), estimating)
+    evaluator = Evaluator(folder, answers, estimating)
     validation = dataset.split("validation")
     untuned = [evaluator.on_validation(arm, validation) for arm in untuned_arms(spec)]
     tuned = [evaluator.on_validation(tuned_arm(c), validation, base=untuned[0]) for c in recorded.checkpoints()]

@@ -16,6 +16,7 @@ from harness.pipeline.arms import BASE
 from harness.pipeline.compare import Comparing
 from harness.pipeline.conclude import Evidence, conclude, conclude_untuned
 from harness.pipeline.evaluate import Evaluator, TestEvaluation, ValidationEvaluation
+from harness.pipeline.judging import Judged, caveats_of
 from harness.pipeline.select import select
 from harness.pipeline.slices import n_left_out
 from harness.pipeline.slicewise import SliceComparing
@@ -35,7 +36,7 @@ class Ground:
 
     spec: RunSpec
     run_id: str
-    metrics: Sequence[AnyMetric]
+    judging: Judged
     smallest_effect: float
     test: tuple[Sample, ...]
     audit: AuditRecord
@@ -45,6 +46,11 @@ class Ground:
     identity: Mapping[str, JsonValue]
     tested: frozenset[str] | None = None
     tested_step: int | None = None
+
+    @property
+    def metrics(self) -> tuple[AnyMetric, ...]:
+        """What decides first."""
+        return self.judging.metrics
 
 
 def result_of(
@@ -59,7 +65,13 @@ def result_of(
     """
     spec, folder = ground.spec, evaluator.folder
     selection = select(
-        tuned, untuned, metric=ground.metrics[0], spec=spec.select, seed=spec.seed, n_resamples=spec.n_resamples
+        tuned,
+        untuned,
+        metric=ground.metrics[0],
+        spec=spec.select,
+        seed=spec.seed,
+        n_resamples=spec.n_resamples,
+        judge=ground.judging.role,
     )
     if ground.tested is not None:
         selection = _among_tested(selection, ground.tested, ground)
@@ -186,6 +198,7 @@ def _conclusion(
         test={e.arm.name: e.record for e in on_test},
         audit=ground.audit,
         left_out=n_left_out(ground.test, ground.spec.task.metrics.slices),
+        judging=tuple(caveats_of(ground.judging)),
     )
     return conclude(evidence, final_step=steps[-1]) if steps else conclude_untuned(evidence)
 
@@ -210,6 +223,7 @@ def _sample_rows(ground: Ground, on_test: Sequence[TestEvaluation]) -> list[Samp
                     }
                     for name, by_metric in scores.items()
                 },
+                group=sample.group,
             )
         )
     return rows

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from harness import __version__
 from harness.core.records import RunResult
 from harness.pipeline.arms import untuned_arms
 from harness.pipeline.estimates import Estimating
 from harness.pipeline.evaluate import Evaluator
 from harness.pipeline.generate import Generation
-from harness.pipeline.prepare import Plugins, Prepared
+from harness.pipeline.judging import Judged, asking, judged
+from harness.pipeline.prepare import Plugins, Prepared, effect_of
 from harness.pipeline.result import Ground, result_of
 from harness.pipeline.stages import Stages
 from harness.pipeline.tune import tune
@@ -18,14 +21,20 @@ from harness.store.encoding import canonical
 from harness.store.looks import row_digests
 
 
-def run(prepared: Prepared, plugins: Plugins, stages: Stages, cache: GenerationCache) -> RunResult:
-    """Do what is not done yet, each stage durable before the next, and return the run's result."""
+def run(prepared: Prepared, plugins: Plugins, stages: Stages, runs: Path) -> RunResult:
+    """Do what is not done yet, each stage durable before the next, and return the run's result.
+
+    runs: the folder of runs, whose caches are shared by all of them.
+    """
     _record_what_was_asked(prepared, stages)
-    evaluator = Evaluator(stages.folder, _generation(prepared, stages, cache), _estimating(prepared))
+    judging = judged(prepared.metrics, asking(prepared.spec, lambda: prepared.backend, stages, runs))
+    evaluator = Evaluator(
+        stages.folder, generation(prepared, stages, GenerationCache(runs)), _estimating(prepared, judging)
+    )
     validation = prepared.dataset.split("validation")
     untuned = [evaluator.on_validation(arm, validation) for arm in untuned_arms(prepared.spec)]
     tuned = tune(prepared, plugins, stages, evaluator, untuned[0])
-    return result_of(_ground(prepared), evaluator, untuned, tuned)
+    return result_of(_ground(prepared, judging), evaluator, untuned, tuned)
 
 
 def _record_what_was_asked(prepared: Prepared, stages: Stages) -> None:
@@ -38,23 +47,24 @@ def _record_what_was_asked(prepared: Prepared, stages: Stages) -> None:
     stages.folder.finish("data", {}, files)
 
 
-def _generation(prepared: Prepared, stages: Stages, cache: GenerationCache) -> Generation:
+def generation(prepared: Prepared, stages: Stages, cache: GenerationCache) -> Generation:
+    """Everything that generates in a run."""
     return Generation(
         stages, cache, prepared.backend, prepared.renderers, prepared.shots, prepared.sampling, prepared.generator
     )
 
 
-def _estimating(prepared: Prepared) -> Estimating:
+def _estimating(prepared: Prepared, judging: Judged) -> Estimating:
     spec = prepared.spec
-    return Estimating(prepared.metrics, spec.task.metrics.slices, spec.seed, spec.n_resamples)
+    return Estimating(judging.metrics, spec.task.metrics.slices, spec.seed, spec.n_resamples)
 
 
-def _ground(prepared: Prepared) -> Ground:
+def _ground(prepared: Prepared, judging: Judged) -> Ground:
     return Ground(
         spec=prepared.spec,
         run_id=prepared.run_id,
-        metrics=prepared.metrics,
-        smallest_effect=prepared.smallest_effect,
+        judging=judging,
+        smallest_effect=effect_of(prepared.spec, judging.metrics[0]),
         test=prepared.dataset.split("test"),
         audit=prepared.audit,
         prompt_text=prepared.renderer.prompt_text,

@@ -39,7 +39,7 @@ class SliceComparing:
     def _by_metric(
         self, metric: AnyMetric, slices: Sequence[Slice], candidate: TestEvaluation, baseline: TestEvaluation
     ) -> list[SliceComparison]:
-        masks = [self._used(found, candidate, baseline) for found in slices]
+        masks = [self._used(metric, found, candidate, baseline) for found in slices]
         tests = [
             self._paired(metric, found, used, candidate, baseline) for found, used in zip(slices, masks, strict=True)
         ]
@@ -48,10 +48,10 @@ class SliceComparing:
         rows = zip(slices, masks, tests, adjusted, strict=True)
         return [self._row(metric, found, used, test, p, candidate, baseline) for found, used, test, p in rows]
 
-    def _used(self, found: Slice, candidate: TestEvaluation, baseline: TestEvaluation) -> BoolArray:
+    def _used(self, metric: AnyMetric, found: Slice, candidate: TestEvaluation, baseline: TestEvaluation) -> BoolArray:
         inside = np.zeros(len(candidate.samples), dtype=np.bool_)
         inside[list(found.inside)] = True
-        used: BoolArray = inside & candidate.answered & baseline.answered
+        used: BoolArray = inside & candidate.scored(metric) & baseline.scored(metric)
         return used
 
     def _paired(

@@ -24,6 +24,7 @@ _MUST_HAVE: dict[Kind, tuple[str, ...]] = {
     "judges": ("create",),
     "reporters": ("render",),
     "leaderboards": ("render",),
+    "cards": ("render",),
 }
 
 

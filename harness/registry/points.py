@@ -14,8 +14,8 @@ from typing import Literal
 
 from harness.core.errors import HarnessError
 
-Kind = Literal["metrics", "backends", "trainers", "judges", "reporters", "leaderboards"]
-KINDS: tuple[Kind, ...] = ("metrics", "backends", "trainers", "judges", "reporters", "leaderboards")
+Kind = Literal["metrics", "backends", "trainers", "judges", "reporters", "leaderboards", "cards"]
+KINDS: tuple[Kind, ...] = ("metrics", "backends", "trainers", "judges", "reporters", "leaderboards", "cards")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,12 @@ def unknown(kind: str, name: str, known: tuple[str, ...]) -> HarnessError:
 def task_packages() -> tuple[TaskPackage, ...]:
     """Every entry point of the group `harness.tasks`: a package or module whose folder holds task folders."""
     return tuple(TaskPackage(point.name, origin(point), _folder(point.module)) for point in points("tasks"))
+
+
+def judge_roots() -> tuple[tuple[Path, str], ...]:
+    """Folders of judge configurations, `<root>/<name>/judge.toml`, with the distribution that brought each."""
+    found = ((_folder(point.module), origin(point)) for point in points("judge_folders"))
+    return tuple((folder, where) for folder, where in found if folder is not None)
 
 
 def task_roots() -> tuple[tuple[Path, str], ...]:

@@ -31,13 +31,26 @@ MANIFEST = "MANIFEST.json"
 REPORT = "report.html"
 REPORTS = "reports.json"
 
+JUDGES = "judges"
+JUDGE_CARD = "card.json"
+LABEL_SCORES = "label-scores.jsonl"
+LABELS = "labels.jsonl"
+VALIDATION = "validation.json"
+
 # In the id of a run that scored another one's completions again.
 RESCORED = "-rescored-"
+# And of one that chose again among its checkpoints.
+SELECTED = "-selected-"
 
 # What may differ between a resumed and an uninterrupted run: times, hosts, progress.
-IMPURE = frozenset({EVENTS, LOG, LOCK, ENVIRONMENT, REPORTS})
+IMPURE = frozenset({EVENTS, LOG, LOCK, ENVIRONMENT, REPORTS, LABELS, VALIDATION})
 
 
 def evaluation(candidate: str, split: str) -> str:
     """Folder of one candidate's evaluation on one split."""
     return f"{EVALUATIONS}/{candidate}.{split}"
+
+
+def judge_card(judge: str) -> str:
+    """File of what was found out about a judge."""
+    return f"{JUDGES}/{judge}/{JUDGE_CARD}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import JsonValue, TypeAdapter
 
 from harness.core.errors import HarnessError
+from harness.core.licences import JudgeCard, Validation
 from harness.core.records import AuditRecord, DataRecord, RunResult, SampleRow
 from harness.store import layout
 from harness.store.encoding import parse
@@ -67,6 +68,22 @@ class StoredView:
     def looks(self) -> Sequence[str]:
         """Ids of the runs in this folder of runs that compared on the same test rows."""
         return looks_at_test(self._folder.resolve())
+
+    @cached_property
+    def judges(self) -> Sequence[JudgeCard]:
+        """What was found out about each judge of the run."""
+        files = sorted((self._folder / layout.JUDGES).glob(f"*/{layout.JUDGE_CARD}"))
+        names = (layout.judge_card(file.parent.name) for file in files)
+        return tuple(self._run.load(JudgeCard, name) for name in names if self._run.has(name))
+
+    @cached_property
+    def validation(self) -> Validation | None:
+        """What people said on test; it comes after the run, so it is no part of it."""
+        try:
+            content = (self._folder / layout.VALIDATION).read_bytes()
+        except OSError:
+            return None
+        return parse(Validation, content, name=layout.VALIDATION)
 
     def samples(self) -> Iterator[SampleRow]:
         """Every test sample, in the data's order."""

@@ -10,6 +10,7 @@ from harness.core.protocols import AdapterProof, Backend, BackendKind
 from harness.core.specs import BackendSpec, ModelSpec
 from harness.core.types import Checkpoint, Completion, Failure, Message, Outcome, Request, Sampling
 from harness.testing.promises import ConformanceError, raised, require, require_plain_json, shown
+from harness.testing.scoring import check_hidden, check_label_scores
 
 # Longer prompts than this are not built: a context without end cannot be overrun.
 _LONGEST_PROMPT = 2**20
@@ -31,23 +32,30 @@ def check_backend(
     model: ModelSpec | None = None,
     options: BackendSpec | None = None,
     requests: Sequence[Request] | None = None,
+    labels: Sequence[tuple[int, ...]] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> None:
     """ConformanceError unless the backend keeps every promise with this model.
 
     requests: what to ask, for a backend that can answer nothing else, such as a recording; decoding is then not
-    varied. checkpoint: one that changes the model, to see that it is on when asked for and off otherwise.
+    varied. labels: whose probability to ask for; a few plain words if none are given. checkpoint: one that changes the
+    model, to see that it is on when asked for and off otherwise.
     """
     model, options = model or ModelSpec(), options or BackendSpec()
     _identifies(kind, model, options)
     backend = kind.create(model, options, thinking=False)
     try:
-        _check_open(backend, requests, checkpoint)
+        asked = _check_open(backend, requests, checkpoint)
+        check_label_scores(backend, asked, labels, checkpoint)
+        check_hidden(backend, asked, checkpoint)
     finally:
         backend.close()
 
 
-def _check_open(backend: Backend, given: Sequence[Request] | None, checkpoint: Checkpoint | None) -> None:
+def _check_open(
+    backend: Backend, given: Sequence[Request] | None, checkpoint: Checkpoint | None
+) -> tuple[Request, ...]:
+    """Everything about generation; the requests that were asked."""
     _has_an_identity(backend)
     require(list(backend.generate([])) == [], "no requests, no outcomes", "an outcome came for an empty list")
     requests = tuple(given) if given is not None else _requests(backend)
@@ -61,6 +69,7 @@ def _check_open(backend: Backend, given: Sequence[Request] | None, checkpoint: C
         _fails_long_prompts_alone(trial)
     if checkpoint is not None:
         _switches_the_checkpoint(trial, checkpoint)
+    return requests
 
 
 def _requests(backend: Backend) -> tuple[Request, ...]:

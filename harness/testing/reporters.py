@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
-from harness.core.protocols import Reporter, RunView
+from harness.core.licences import JudgeCard
+from harness.core.protocols import CardRenderer, Reporter, RunView
 from harness.store import layout
+from harness.testing.cards import bare_card, full_card
 from harness.testing.promises import ConformanceError, raised, require, shown
-from harness.testing.views import HOSTILE_MARKUP, finished_view, hostile_view, untuned_view
+from harness.testing.views import (
+    HOSTILE_MARKUP,
+    HOSTILE_TEXT,
+    finished_view,
+    hostile_view,
+    judged_view,
+    untuned_view,
+)
 
 _MARKUP = (".html", ".htm", ".md", ".svg", ".xml")
 _TEXT = (*_MARKUP, ".txt", ".csv", ".tsv")
@@ -22,38 +32,55 @@ _TAKEN = frozenset(
 
 
 def check_reporter(reporter: Reporter, *, view: RunView | None = None) -> None:
-    """ConformanceError unless the reporter keeps every promise on runs with tuning, without, and full of hostile text.
+    """ConformanceError unless the reporter keeps every promise on runs tuned, untuned, judged and full of hostile text.
 
     view: a run of your own to render as well.
     """
     views: dict[str, RunView] = {
         "a tuned run": finished_view(),
         "an untuned run": untuned_view(),
+        "a judged run": judged_view(),
         "a run full of hostile text": hostile_view(),
     }
     if view is not None:
         views["the given run"] = view
     for what, each in views.items():
-        _renders(reporter, each, what)
-    for name, content in _render(reporter, hostile_view(), "a run full of hostile text").items():
-        _shows_hostile_text_as_text(name, content)
+        _renders(partial(reporter.render, each), what)
+    _shows_hostile_text_as_text(partial(reporter.render, hostile_view()))
 
 
-def _renders(reporter: Reporter, view: RunView, what: str) -> None:
-    files = _render(reporter, view, what)
+def check_card_reporter(reporter: CardRenderer, *, card: JudgeCard | None = None) -> None:
+    """ConformanceError unless the reporter keeps every promise on judge cards full, bare, and full of hostile text.
+
+    card: a card of your own to render as well.
+    """
+    cards = {
+        "a full card": full_card("words and more words"),
+        "a bare card": bare_card("words and more words"),
+        "a card full of hostile text": full_card(HOSTILE_TEXT),
+    }
+    if card is not None:
+        cards["the given card"] = card
+    for what, each in cards.items():
+        _renders(partial(reporter.render, each), what)
+    _shows_hostile_text_as_text(partial(reporter.render, full_card(HOSTILE_TEXT)))
+
+
+def _renders(render: Callable[[], Mapping[str, bytes]], what: str) -> None:
+    files = _rendered(render, what)
     require(bool(files), "there is at least one file", f"{what} gives none")
     for name, content in files.items():
         _is_safe_name(name)
         filled = isinstance(content, bytes) and bool(content)
         require(filled, "a file is bytes, and not empty", f"{name!r} of {what} is {shown(content)}")
-    again = _render(reporter, view, what)
+    again = _rendered(render, what)
     different = sorted(name for name in files.keys() | again.keys() if files.get(name) != again.get(name))
     require(not different, "the same run gives the same bytes", f"{what}: {', '.join(different)} differs")
 
 
-def _render(reporter: Reporter, view: RunView, what: str) -> Mapping[str, bytes]:
+def _rendered(render: Callable[[], Mapping[str, bytes]], what: str) -> Mapping[str, bytes]:
     try:
-        return reporter.render(view)
+        return render()
     except Exception as err:
         raise ConformanceError("every finished run can be rendered", f"{what} raises {raised(err)}") from err
 
@@ -65,7 +92,12 @@ def _is_safe_name(name: str) -> None:
     require(name not in _TAKEN, "a report overwrites none of the run's own files", shown(name))
 
 
-def _shows_hostile_text_as_text(name: str, content: bytes) -> None:
+def _shows_hostile_text_as_text(render: Callable[[], Mapping[str, bytes]]) -> None:
+    for name, content in render().items():
+        _keeps_text(name, content)
+
+
+def _keeps_text(name: str, content: bytes) -> None:
     if not name.lower().endswith(_TEXT):
         return
     text = content.decode("utf-8", "replace")

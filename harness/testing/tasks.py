@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import cast
 
 from harness import registry
+from harness.autorater.configuration import configured_judge
 from harness.config import Settings, resolve
 from harness.core.errors import HarnessError
 from harness.core.protocols import BackendKind
+from harness.core.specs import JUDGE_PREFIX
 from harness.pipeline.check import check_metrics
 from harness.pipeline.prepare import MetricMaker, Plugins, Prepared, describe, identify, prepare
 from harness.testing.promises import ConformanceError, require, shown
@@ -48,8 +50,9 @@ def _prepare(folder: Path, words: Sequence[str]) -> Prepared:
 
 
 def _plugins(settings: Settings) -> Plugins:
-    names = settings.spec.task.metrics.names
-    folder = settings.task_folder
+    folder, asked = settings.task_folder, settings.spec.task.metrics
+    judges = {JUDGE_PREFIX + name: configured_judge(name, folder) for name in asked.judges}
+    names = [name for name in asked.names if name not in judges]
     return Plugins(
         backend=cast(BackendKind, registry.load("backends", settings.spec.backend.name, folder=folder)),
         trainer=settings.trainer,
@@ -58,4 +61,5 @@ def _plugins(settings: Settings) -> Plugins:
         reporters={},
         sources={},
         folder=folder,
+        judges=judges,
     )

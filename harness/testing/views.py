@@ -1,4 +1,4 @@
-"""Small finished runs to render: with tuning, without, and with hostile text wherever text can be."""
+"""Small finished runs to render: with tuning, without, judged, and with hostile text wherever text can be."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
+from harness.core.licences import JudgeCard, Validation
 from harness.core.records import (
     AuditRecord,
     CheckpointRecord,
@@ -21,9 +22,10 @@ from harness.core.records import (
     Selection,
 )
 from harness.core.types import Split
+from harness.testing.cards import full_card, validation
 
 HOSTILE_MARKUP = "<script>document.title='owned'</script>"
-_HOSTILE = f"{HOSTILE_MARKUP} \x1b[31m \u202e | `x` [l](javascript:1) {{{{ 7 * 7 }}}} \ud800"
+HOSTILE_TEXT = f"{HOSTILE_MARKUP} \x1b[31m \u202e | `x` [l](javascript:1) {{{{ 7 * 7 }}}} \ud800"
 _METRIC = "exact_match"
 
 
@@ -40,6 +42,8 @@ class View:
     environment: Mapping[str, JsonValue]
     timings: Sequence[tuple[str, float]] = (("train", 1.5), ("evaluate", 0.5))
     looks: Sequence[str] = ("demo-lora-0123abcd", "demo-lora-4567cdef")
+    judges: Sequence[JudgeCard] = ()
+    validation: Validation | None = None
 
     def samples(self) -> Iterator[SampleRow]:
         """Every test sample, in the data's order."""
@@ -56,9 +60,14 @@ def untuned_view() -> View:
     return _view("words and more words", tuned=False)
 
 
+def judged_view() -> View:
+    """A judge decided, and simulated annotators said what they think of it."""
+    return _judged("words and more words")
+
+
 def hostile_view() -> View:
-    """A tuned run whose every free text wants to be markup, or to act on a terminal."""
-    return _view(_HOSTILE, tuned=True)
+    """A tuned and judged run whose every free text wants to be markup, or to act on a terminal."""
+    return _judged(HOSTILE_TEXT)
 
 
 def _view(text: str, *, tuned: bool) -> View:
@@ -72,6 +81,14 @@ def _view(text: str, *, tuned: bool) -> View:
         origins={"task.summary": "task.toml", "trainer.lr": "typed"},
         environment={"python": "3.11.0", "words": [text]},
     )
+
+
+def _judged(text: str) -> View:
+    """The tuned run with a judge as its metric that may only advise, and a final round of labels."""
+    view = _view(text, tuned=True)
+    selection = replace(view.result.selection, judge=f"judge:{text}", grade="advisory", shortlist=(2,))
+    result = replace(view.result, metrics=(_METRIC, f"judge:{text}"), primary=f"judge:{text}", selection=selection)
+    return replace(view, result=result, judges=(full_card(text),), validation=validation(text))
 
 
 def _row(number: int, text: str, arms: Sequence[str]) -> SampleRow:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.autorater.labels import read_labels
+from harness.core.judging import text_hash
 from harness.core.specs import TaskSpec
 from harness.data.dataset import read
 from harness.demo import tasks as generator
-from harness.demo.shipped import notices_zh
+from harness.demo.shipped import annotators, notices_zh
 from harness.demo.tasks import TASKS, folded, rows, word_runs
 
 SHIPPED = Path(__file__).parents[2] / "tasks"
@@ -20,6 +22,7 @@ ANSWERS = {
     "general": "answer",
     "delays": "delay",
     "notices-zh": "notice",
+    "replies": "reply",
 }
 
 
@@ -104,3 +107,47 @@ def test_every_cause_and_outcome_is_learnt_and_tested() -> None:
     for split in ("train", "test"):
         notices = {row["notice"][1:].replace(row["notice"][-4:-2], "") for row in drawn("notices-zh", split)}
         assert notices == {f"{cause}，{then}" for cause in notices_zh.CAUSES for then in notices_zh.NEXT}
+
+
+REPLIES = SHIPPED / "replies"
+
+
+def test_replies_are_labelled_by_annotators_that_call_themselves_simulated() -> None:
+    found = read_labels(REPLIES / "labels.jsonl")
+    assert {label.annotator for label in found.labels} == {"simulated-1", "simulated-2", "simulated-3"}
+    per_system = dict.fromkeys(annotators.SYSTEMS, 0)
+    for label in found.labels:
+        per_system[label.systems[0]] += 1
+    assert min(per_system.values()) >= 3 * 70
+    assert len({label.cluster for label in found.labels}) >= 100
+
+
+def test_each_label_is_what_the_stated_procedure_gives_for_its_text() -> None:
+    rubric = (REPLIES / "judges" / "quality" / "rubric.md").read_text(encoding="utf-8")
+    by_id = {row["id"]: row for _, row in rows("replies")}
+    for label in read_labels(REPLIES / "labels.jsonl").labels:
+        row, question = by_id[label.sample], TASKS["replies"].prompt.format(**by_id[label.sample])
+        again = annotators.labels_of(row, question, label.systems[0], label.answers[0], text_hash(rubric))
+        assert label in again
+
+
+def test_no_test_prompt_has_a_label() -> None:
+    asked = {row["id"] for row in drawn("replies", "validation")}
+    assert {label.sample for label in read_labels(REPLIES / "labels.jsonl").labels} <= asked
+    assert {label.split for label in read_labels(REPLIES / "labels.jsonl").labels} == {"validation"}
+
+
+def test_simulated_annotators_differ_as_much_as_their_noise_says() -> None:
+    row = {"name": "Ada Berg", "message": "Is the price of the mug known? Ada Berg", "notes": "price: 9 euros"}
+    fair = "Dear Ada Berg, for the mug the price is 9 euros. You will see. Kind regards"
+    # By hand: no thanks (2/3 of 0.5), the answer (0.25), "will" and "see" invented (half of 0.15), brief (0.1).
+    assert annotators.quality(row, fair) == pytest.approx(0.5 * 2 / 3 + 0.25 + 0.15 * 0.5 + 0.1)
+    values: dict[str, list[int]] = {}
+    for number in range(400):
+        for label in annotators.labels_of({**row, "id": "r", "reply": ""}, f"{number}", "s", fair, ""):
+            values.setdefault(label.annotator, []).append(int(label.value))
+    means = {name: sum(found) / len(found) for name, found in values.items()}
+    expected = 1 + 4 * annotators.quality(row, fair)
+    for annotator in annotators.ANNOTATORS:
+        # Noise of 0.7 and rounding of 0.3 points at most: 0.04 for the mean of 400. Points end at 5.
+        assert means[annotator.name] == pytest.approx(expected - annotator.severity, abs=0.15)

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
+import numpy as np
 import pytest
 
 from harness import registry
 from harness.backends.fake import WEIGHTS, FakeBackend, FakeKind
-from harness.core.errors import EnvironmentFault
+from harness.backends.scoring import Labels
+from harness.core.errors import EnvironmentFault, HarnessError
+from harness.core.judging import LabelScores
 from harness.core.protocols import AdapterProof, BackendKind, Trainer
 from harness.core.specs import BackendSpec, ModelSpec
-from harness.core.types import Checkpoint, Completion, Failure, Outcome, Request, Sampling
+from harness.core.types import Checkpoint, Completion, Failure, FloatArray, Outcome, Request, Sampling
 from harness.store.checkpoints import Checkpoints
 from harness.testing import ConformanceError, check_backend
 from harness.testing.samples import token_rows
 
+Scored: TypeAlias = LabelScores | Failure
 FAKE_MODEL = ModelSpec(name="fake")
 
 
@@ -51,8 +56,17 @@ def test_the_replay_backend_keeps_every_promise(tmp_path: Path) -> None:
     proof = {"sha256": checkpoint.sha256, "max_logit_change": 1.5, "n_keys": 2}
     (folder / "adapter.json").write_text(json.dumps(proof))
     options = BackendSpec(name="replay", recording=str(tmp_path / "run"))
+    labels = ((5,), (6, 7), (8,))
+    scored = []
+    for n, request in enumerate([*plain, *tuned, replace(plain[0], ids=())]):
+        scores = (
+            {"log_probs": [-1.0 - n, -2.0, -3.0]} if request.ids else {"failure": {"stage": "prompt", "reason": "-"}}
+        )
+        scored.append({"request": request.fingerprint, "labels": labels, **scores})
+        scored.append({"request": request.fingerprint, "hidden": [0.5 + n, 1.0]})
+    (tmp_path / "run" / "label-scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in scored))
     kind = cast(BackendKind, registry.load("backends", "replay"))
-    check_backend(kind, model=FAKE_MODEL, options=options, requests=plain, checkpoint=checkpoint)
+    check_backend(kind, model=FAKE_MODEL, options=options, requests=plain, labels=labels, checkpoint=checkpoint)
 
 
 @pytest.mark.slow
@@ -211,6 +225,159 @@ class Unproven(FakeBackend):
         return AdapterProof(checkpoint.sha256, 0.0, 0)
 
 
+class Scoring(FakeBackend):
+    """Passes all label scores through `change`, and all hidden states through `bend`."""
+
+    def label_scores(self, requests: Sequence[Request], labels: Labels) -> Iterator[tuple[str, Scored]]:
+        yield from self.change(list(super().label_scores(requests, labels)), requests)
+
+    def change(self, found: list[tuple[str, Scored]], requests: Sequence[Request]) -> list[tuple[str, Scored]]:
+        return found
+
+    def hidden(self, requests: Sequence[Request]) -> Iterator[tuple[str, FloatArray | Failure]]:
+        yield from self.bend(list(super().hidden(requests)))
+
+    def bend(self, found: list[tuple[str, FloatArray | Failure]]) -> list[tuple[str, FloatArray | Failure]]:
+        return found
+
+
+def louder(scored: Scored, by: float) -> Scored:
+    """The same scores, all lower by as much."""
+    return (
+        replace(scored, log_probs=tuple(x - by for x in scored.log_probs))
+        if isinstance(scored, LabelScores)
+        else scored
+    )
+
+
+class Omitting(Scoring):
+    def change(self, found: list[tuple[str, Scored]], requests: Sequence[Request]) -> list[tuple[str, Scored]]:
+        return found[:2]
+
+
+class Speechless(Scoring):
+    def change(self, found: list[tuple[str, Scored]], requests: Sequence[Request]) -> list[tuple[str, Scored]]:
+        return [(name, Failure("judge", "no")) for name, _ in found]
+
+
+class Overconfident(Scoring):
+    def change(self, found: list[tuple[str, Scored]], requests: Sequence[Request]) -> list[tuple[str, Scored]]:
+        return [(name, louder(scored, -1.0)) for name, scored in found]
+
+
+class Infinite(Scoring):
+    def change(self, found: list[tuple[str, Scored]], requests: Sequence[Request]) -> list[tuple[str, Scored]]:
+        return [(name, louder(scored, float("inf"))) for name, scored in found]
+
+
+class Sparing(Scoring):
+    def change(self, found: list[tuple[str, Scored]], requests: Sequence[Request]) -> list[tuple[str, Scored]]:
+        return [(n, replace(s, log_probs=s.log_probs[1:]) if isinstance(s, LabelScores) else s) for n, s in found]
+
+
+class Sorting(Scoring):
+    """The likeliest first, whatever label it is."""
+
+    def change(self, found: list[tuple[str, Scored]], requests: Sequence[Request]) -> list[tuple[str, Scored]]:
+        return [
+            (n, replace(s, log_probs=tuple(sorted(s.log_probs))) if isinstance(s, LabelScores) else s) for n, s in found
+        ]
+
+
+class Ranking(Scoring):
+    """How much room a prompt's answer gets depends on its place."""
+
+    def change(self, found: list[tuple[str, Scored]], requests: Sequence[Request]) -> list[tuple[str, Scored]]:
+        return [(name, louder(scored, 0.01 * place)) for place, (name, scored) in enumerate(found)]
+
+
+class Sociable(Scoring):
+    def change(self, found: list[tuple[str, Scored]], requests: Sequence[Request]) -> list[tuple[str, Scored]]:
+        return [(name, louder(scored, 0.01 * (len(found) > 1))) for name, scored in found]
+
+
+class Fickle(Scoring):
+    counter = itertools.count()
+
+    def change(self, found: list[tuple[str, Scored]], requests: Sequence[Request]) -> list[tuple[str, Scored]]:
+        by = 0.01 * next(self.counter)
+        return [(name, louder(scored, by)) for name, scored in found]
+
+
+class Guessing(Scoring):
+    """Has an answer to prompts that it cannot see."""
+
+    def change(self, found: list[tuple[str, Scored]], requests: Sequence[Request]) -> list[tuple[str, Scored]]:
+        known = [scored for _, scored in found if isinstance(scored, LabelScores)]
+        return [(name, scored if isinstance(scored, LabelScores) else known[0]) for name, scored in found]
+
+
+class Throwing(Scoring):
+    def change(self, found: list[tuple[str, Scored]], requests: Sequence[Request]) -> list[tuple[str, Scored]]:
+        if any(isinstance(scored, Failure) for _, scored in found):
+            raise ValueError("too long")
+        return found
+
+
+class Ready(Scoring):
+    def change(self, found: list[tuple[str, Scored]], requests: Sequence[Request]) -> list[tuple[str, Scored]]:
+        return found or [("nobody", Failure("judge", "nobody asked"))]
+
+
+class Lenient(FakeBackend):
+    def label_scores(self, requests: Sequence[Request], labels: Labels) -> Iterator[tuple[str, Scored]]:
+        for request in requests:
+            yield request.id, LabelScores((-3.0,) * len(labels))
+
+
+class Untuned(FakeBackend):
+    def label_scores(self, requests: Sequence[Request], labels: Labels) -> Iterator[tuple[str, Scored]]:
+        return super().label_scores([replace(request, checkpoint=None) for request in requests], labels)
+
+
+class Lasting(FakeBackend):
+    """A checkpoint that label scores once had stays on for them."""
+
+    last: Checkpoint | None = None
+
+    def label_scores(self, requests: Sequence[Request], labels: Labels) -> Iterator[tuple[str, Scored]]:
+        for request in requests:
+            self.last = request.checkpoint or self.last
+            yield from super().label_scores([replace(request, checkpoint=self.last)], labels)
+
+
+class Uneven(Scoring):
+    def bend(self, found: list[tuple[str, FloatArray | Failure]]) -> list[tuple[str, FloatArray | Failure]]:
+        return [(n, s[: 8 - place % 2] if isinstance(s, np.ndarray) else s) for place, (n, s) in enumerate(found)]
+
+
+class Flat(Scoring):
+    def bend(self, found: list[tuple[str, FloatArray | Failure]]) -> list[tuple[str, FloatArray | Failure]]:
+        return [(n, s[None] if isinstance(s, np.ndarray) else s) for n, s in found]
+
+
+class Adding(Scoring):
+    def bend(self, found: list[tuple[str, FloatArray | Failure]]) -> list[tuple[str, FloatArray | Failure]]:
+        return [(n, s + 0.01 * len(found) if isinstance(s, np.ndarray) else s) for n, s in found]
+
+
+class Shallow(FakeBackend):
+    def hidden(self, requests: Sequence[Request]) -> Iterator[tuple[str, FloatArray | Failure]]:
+        return super().hidden([replace(request, checkpoint=None) for request in requests])
+
+
+class Vague(FakeBackend):
+    def hidden(self, requests: Sequence[Request]) -> Iterator[tuple[str, FloatArray | Failure]]:
+        raise HarnessError("not here", fix="another backend")
+
+
+class Surface(FakeBackend):
+    """A backend that has text and label scores only."""
+
+    def hidden(self, requests: Sequence[Request]) -> Iterator[tuple[str, FloatArray | Failure]]:
+        raise HarnessError("a server shows no hidden states", fix="use the hf backend", code="E-BACKEND")
+
+
 BROKEN = [
     (Forgetful, "exactly one outcome"),
     (Repeating, "exactly one outcome"),
@@ -229,6 +396,26 @@ BROKEN = [
     (Sticky, "without a checkpoint the base answers"),
     (Mixing, "side by side"),
     (Unproven, "changes the logits"),
+    (Omitting, "label_scores answers every request once"),
+    (Speechless, "plain requests get label scores"),
+    (Overconfident, "at most one"),
+    (Infinite, "log-probabilities are finite"),
+    (Sparing, "one log-probability a label"),
+    (Sorting, "follow the order of the labels"),
+    (Ranking, "do not depend on the order of the requests"),
+    (Sociable, "label scores do not depend on the requests asked with it"),
+    (Fickle, "label scores, asked again"),
+    (Guessing, "without room for a label"),
+    (Throwing, "label_scores gives failures"),
+    (Ready, "no requests, no label scores"),
+    (Lenient, "refused with a HarnessError"),
+    (Untuned, "a checkpoint changes label scores"),
+    (Lasting, "whatever was on before"),
+    (Uneven, "rows of one length"),
+    (Flat, "a row of finite numbers"),
+    (Adding, "a hidden state does not depend"),
+    (Shallow, "a checkpoint changes hidden states"),
+    (Vague, "refused with E-BACKEND"),
 ]
 
 
@@ -238,6 +425,33 @@ def test_a_broken_promise_is_named_with_an_example(broken: type[FakeBackend], pr
     with pytest.raises(ConformanceError, match=promise) as caught:
         check_backend(Kind(broken), model=FAKE_MODEL, options=options, checkpoint=checkpoint_in(tmp_path))
     assert caught.value.example
+
+
+def test_a_backend_may_have_no_hidden_states(tmp_path: Path) -> None:
+    check_backend(Kind(Surface), model=FAKE_MODEL, checkpoint=checkpoint_in(tmp_path))
+
+
+@pytest.mark.parametrize(("apart", "accepted"), [(0.001, True), (0.5, False)])
+def test_counted_labels_may_differ_by_chance_and_no_more(apart: float, accepted: bool) -> None:
+    """Of 400 samples a share's standard error is at most 0.025, so 0.001 is chance and half of all is not."""
+
+    class Counted(Scoring):
+        counter = itertools.count()
+
+        def change(self, found: list[tuple[str, Scored]], requests: Sequence[Request]) -> list[tuple[str, Scored]]:
+            shift = apart * (next(self.counter) % 2)
+            return [
+                (n, LabelScores(tuple(math.log(0.1 + shift * (not i)) for i in range(len(s.log_probs))), 400))
+                if isinstance(s, LabelScores)
+                else (n, s)
+                for n, s in found
+            ]
+
+    if accepted:
+        check_backend(Kind(Counted), model=FAKE_MODEL)
+        return
+    with pytest.raises(ConformanceError, match="label scores"):
+        check_backend(Kind(Counted), model=FAKE_MODEL)
 
 
 def test_a_model_that_is_identified_differently_each_time_is_named() -> None:

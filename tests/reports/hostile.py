@@ -58,8 +58,13 @@ _LITERALS = frozenset(
     (
         *("train", "validation", "test", "fatal", "warning", "note", "better", "worse"),
         *("same prompt", "best untuned", "no difference worth having", "cannot tell"),
+        *("drive", "shortlist", "advisory", "uncalibrated", "pass", "fail", "inconclusive", "not run"),
+        *("G0", "G1", "G2", "G3", "G4", "likert", "pass_fail", "pair", "population", "test set"),
     )
 )
+
+# A metric's name says by this that a judge is behind it.
+_JUDGE = "judge:"
 
 Value = TypeVar("Value")
 
@@ -71,6 +76,8 @@ def mapped(value: Value, change: Callable[[str], str]) -> Value:
 
 def _mapped(value: object, change: Callable[[str], str]) -> object:
     if isinstance(value, str):
+        if value.startswith(_JUDGE):
+            return _JUDGE + change(value.removeprefix(_JUDGE))
         return value if value in _LITERALS else change(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {each.name: _mapped(getattr(value, each.name), change) for each in dataclasses.fields(value)}

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from reports.html import reporter
+from reports.judge_card import render_card
 from tests.reports.hostile import hostile
+from tests.reports.judged import judged, validation
 from tests.reports.view import View, empty, view
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -30,10 +32,10 @@ FLAGS = (
 )
 
 
-def opened(run: View, folder: Path) -> tuple[str, list[str]]:
+def opened(source: bytes, folder: Path) -> tuple[str, list[str]]:
     """(the document after its scripts ran, what the console said)."""
     path = folder / "report.html"
-    path.write_bytes(reporter.render(run)["report.html"])
+    path.write_bytes(source)
     root = ["--no-sandbox"] if os.geteuid() == 0 else []
     command = [str(CHROMIUM), *FLAGS, *root, f"--user-data-dir={folder / 'profile'}", path.as_uri()]
     done = subprocess.run(command, capture_output=True, timeout=90, check=True)
@@ -42,8 +44,12 @@ def opened(run: View, folder: Path) -> tuple[str, list[str]]:
     return done.stdout.decode(), [line for line in said if "source: chrome://" not in line]
 
 
+def rendered(run: View) -> bytes:
+    return reporter.render(run)["report.html"]
+
+
 def test_charts_and_samples_appear_without_a_console_message(tmp_path: Path):
-    document, console = opened(view(), tmp_path)
+    document, console = opened(rendered(view()), tmp_path)
     assert console == []
     assert document.count('class="chart js-plotly-plot"') == 4
     assert document.count('class="main-svg"') >= 4
@@ -53,9 +59,9 @@ def test_charts_and_samples_appear_without_a_console_message(tmp_path: Path):
 
 
 def test_hostile_run_draws_too_and_nothing_of_it_runs(tmp_path: Path):
-    document, console = opened(hostile(view(40), width=3), tmp_path)
+    document, console = opened(rendered(hostile(judged(view(40), "advisory", validation()), width=3)), tmp_path)
     assert console == []
-    assert document.count('class="main-svg"') >= 4
+    assert document.count('class="chart js-plotly-plot"') == 5
     assert "<title>owned" not in document
     found = Names()
     found.feed(document)
@@ -64,9 +70,16 @@ def test_hostile_run_draws_too_and_nothing_of_it_runs(tmp_path: Path):
 
 
 def test_smallest_run_opens_without_a_console_message(tmp_path: Path):
-    document, console = opened(empty(), tmp_path)
+    document, console = opened(rendered(empty()), tmp_path)
     assert console == []
     assert "Nothing can be said." in document
+
+
+def test_judge_card_draws_its_charts_without_a_console_message(tmp_path: Path):
+    document, console = opened(render_card(hostile(judged(view(4)), width=3).judges[0]), tmp_path)
+    assert console == []
+    assert document.count('class="chart js-plotly-plot"') == 2
+    assert "<title>owned" not in document
 
 
 class Names(html.parser.HTMLParser):

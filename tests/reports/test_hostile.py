@@ -8,14 +8,17 @@ import re
 import pandas as pd
 import pytest
 
-from reports import charts, markdown, parquet, text
+from reports import charts, judges, markdown, parquet, text
 from reports.html import page
+from reports.judge_card import card as card_renderer
+from reports.judge_charts import card_figures
 from tests.reports.hostile import CORPUS, Renamed, benign, hostile, mapped
+from tests.reports.judged import judged, validation
 from tests.reports.reading import Page, payload
 from tests.reports.view import view
 
 BUNDLE = ("QQ==", "'sha256-bundle'")
-SMALL = view(24)
+SMALL = judged(view(24), "advisory", validation(simulated=True, warning="other systems"), simulated=True)
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +91,17 @@ def strings(value: object) -> list[str]:
 @pytest.mark.parametrize("start", range(0, 200, 50))
 def test_chart_labels_hold_only_our_own_markup(start: int):
     tags = Tags()
-    for each in strings(charts.figures(hostile(SMALL, width=1, start=start).result)):
+    bad = hostile(SMALL, width=1, start=start)
+    drawn = charts.figures(bad.result, judges.unproven(bad)) | card_figures(bad.judges[0], "judge-1")
+    assert {"effect", "judge-1-reliability", "judge-1-transport"} <= drawn.keys()
+    for each in strings(drawn):
         tags.feed(each + " ")
     assert tags.names <= {"b", "br", "span"}
 
 
 def test_summary_keeps_hostile_text_inside_its_cells():
-    lines = [markdown.reporter.render(each)["summary.md"].decode().splitlines() for each in (SMALL, hostile(SMALL))]
+    runs = (benign(SMALL), hostile(SMALL))
+    lines = [markdown.reporter.render(each)["summary.md"].decode().splitlines() for each in runs]
     assert [len(re.findall(r"(?<!\\)\|", line)) for line in lines[0]] == [
         len(re.findall(r"(?<!\\)\|", line)) for line in lines[1]
     ]
@@ -106,3 +113,18 @@ def test_table_carries_hostile_text_whole():
     bad = hostile(SMALL, width=1)
     table = pd.read_parquet(io.BytesIO(parquet.reporter.render(bad)["results.parquet"]))
     assert table["prompt"].iloc[0] == bad.rows[0].prompt.encode("utf-8", "backslashreplace").decode()
+
+
+@pytest.mark.parametrize("start", range(0, 200, 40))
+def test_hostile_strings_add_no_element_to_a_judge_card(start: int):
+    cards = [each(SMALL).judges[0] for each in (benign, lambda run: hostile(run, start=start))]
+    plain, found = (Page(card_renderer.render(each)["card.html"].decode()) for each in cards)
+    assert found.structure == plain.structure
+
+
+def test_judge_card_in_markdown_keeps_hostile_text_inside_its_cells():
+    cards = [each(SMALL).judges[0] for each in (benign, hostile)]
+    lines = [card_renderer.render(each)["card.md"].decode().splitlines() for each in cards]
+    bars = [[len(re.findall(r"(?<!\\)\|", line)) for line in each] for each in lines]
+    assert bars[0] == bars[1]
+    assert not any(re.search(r"<[a-z!/]", line) for line in lines[1])

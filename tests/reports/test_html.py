@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from harness.core.records import Conclusion
-from reports.html import csp_hash, page, reporter
+from reports.html import page, reporter
+from reports.page import csp_hash
 from tests.reports.reading import Page, payload
 from tests.reports.view import View, empty, row, view, without
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from reports.markdown import escape, reporter
+from reports.markdown import reporter
+from reports.markdown_parts import escape
 from tests.reports.view import empty, view
 
 

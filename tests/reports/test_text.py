@@ -4,10 +4,10 @@ import doctest
 
 import pytest
 
-from reports import markdown, numbers, parquet, tables, text
+from reports import cards, judges, markdown_parts, numbers, parquet, tables, text
 
 
-@pytest.mark.parametrize("module", [text, numbers, tables, markdown, parquet])
+@pytest.mark.parametrize("module", [text, numbers, tables, cards, judges, markdown_parts, parquet])
 def test_examples_in_docstrings_hold(module: object):
     assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from pydantic import JsonValue
 
+from harness.core.licences import JudgeCard, Validation
 from harness.core.records import (
     AuditRecord,
     CheckpointRecord,
@@ -50,6 +51,8 @@ class View:
     timings: Sequence[tuple[str, float]]
     rows: Sequence[SampleRow] = field(default=())
     looks: Sequence[str] = ("demo-lora-0a1b2c3d",)
+    judges: Sequence[JudgeCard] = ()
+    validation: Validation | None = None
 
     def samples(self) -> Iterator[SampleRow]:
         """Every test sample, in the data's order."""

@@ -1,0 +1,512 @@
+"""What people's labels and a judge's verdicts say of a system, or of two: corrected, with the interval it has earned.
+
+Two things are refused that would make an interval short and wrong: correcting by labels that fitted the judge, and
+correcting one system's verdicts by labels on another's answers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from harness.core.errors import HarnessError
+from harness.core.judging import Label, latest, text_hash
+from harness.core.licences import Corrected, Validation
+from harness.core.types import FloatArray
+from harness.data.display import escape, quote
+from harness.stats import ppi, rates
+from harness.stats.decision import decide
+from harness.stats.ppi import PPI
+from harness.stats.resampling import is_zero_one
+
+Target: TypeAlias = Literal["population", "test set"]
+_SCORE = (0.0, 1.0)
+_DIFFERENCE = (-1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An item that a claim is about, or that is labelled in its stead.
+
+    item: as `Label.item`. score: the judge's, calibrated, in [0, 1]; None where there is no verdict. stratum: the
+    part that labels were drawn from, if known of every item.
+    """
+
+    item: str
+    cluster: str
+    score: float | None
+    stratum: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TestSample:
+    """A test sample with what both systems answered, candidate first.
+
+    cluster: of its prompt. scores: the judge's, calibrated; of a judge of pairs, the candidate's chance to be the
+    better one and the rest of it; None without a verdict on both.
+    """
+
+    __test__ = False  # not a test case, whatever pytest makes of the name
+
+    id: str
+    cluster: str
+    answers: tuple[str, str]
+    scores: tuple[float, float] | None = None
+    stratum: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One unit of an estimate: by people (None without a label), by the judge (None without a verdict)."""
+
+    human: float | None
+    judged: float | None
+    cluster: str
+    stratum: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Voted:
+    """What people said of one test sample: mean scores of candidate and baseline, or of the pair as its two sides."""
+
+    candidate: float
+    baseline: float
+    probability: float
+
+
+def corrected(
+    labels: Sequence[Label],
+    judged: Sequence[Judged],
+    *,
+    name: str,
+    systems: tuple[str, ...],
+    fitted_on: Collection[str] = (),
+    out_of_fold: Collection[str] = (),
+    assume_transport: bool = False,
+    target: Target = "population",
+) -> Corrected:
+    """People's mean score of one system's answers (of a pair of systems: how often the first is better).
+
+    judged: all items that the claim is about, labelled or not, and the labelled ones if they are another system's.
+    systems: whose answers the claim is about, one name, or for pairs two. fitted_on: ids of the labels that fitted
+    the judge; out_of_fold: those of them whose item's score here came from a fold without its prompt.
+    assume_transport: take labels of other systems' answers, supposing that the judge errs alike on all; said in
+    `warning`. target: whether the interval is about these items, or what they were drawn from (always, if
+    transported).
+
+    HarnessError E-LEAK; E-TRANSPORT, whatever is assumed where there are fewer than 30 labels or no verdicts on the
+    claimed system; E-LABELS for fewer than two labelled items, or labels of items not in `judged`.
+    """
+    labels = latest(labels)
+    _refuse_leak(labels, fitted_on, out_of_fold)
+    foreign = _foreign(labels, systems)
+    if foreign and not assume_transport:
+        raise _transport_error(foreign, systems)
+    people = _means(_item(label, systems) for label in labels)
+    _refuse_unknown(people, {each.item for each in judged})
+    chances = {_item(label, systems)[0]: label.probability for label in labels}
+    rows = [
+        _Row(people.get(each.item), each.score, each.cluster, each.stratum, chances.get(each.item, 1.0))
+        for each in judged
+    ]
+    _refuse_few(rows)
+    found = _transported(rows, foreign, systems) if foreign else _estimate(rows, bounds=_SCORE, target=target)
+    return _record(
+        name,
+        found,
+        target="population" if foreign else target,
+        systems=tuple(sorted({system for label in labels for system in label.systems})),
+        warnings=[*_transport_warning(foreign, systems), *_missing_warning(rows)],
+        p=None,
+    )
+
+
+def validate(
+    labels: Sequence[Label],
+    samples: Sequence[TestSample],
+    *,
+    candidate: str,
+    baseline: str,
+    criterion: str,
+    smallest_effect: float,
+    fitted_on: Collection[str] = (),
+    target: Target = "population",
+    simulated: bool = False,
+) -> Validation:
+    """What people said, blind, of candidate and baseline on the same test prompts.
+
+    labels: of these, the ones of the final round and this criterion count: single labels on both systems' answers, or
+    labels of pairs. samples: the whole test split; without scores the labels speak alone. The three estimates share
+    one weight of the verdicts, so that the difference is candidate minus baseline to the last digit, but where one of
+    them has to do without verdicts. simulated: whether annotators were.
+
+    HarnessError E-LABELS: no such labels, other kinds mixed in, answers that are not this run's, fewer than two
+    samples with both sides labelled. E-LEAK: a final label fitted the judge. E-TRANSPORT: labels of other systems.
+    """
+    labels = [label for label in latest(labels) if label.round == "final" and label.criterion == criterion]
+    _refuse_unfit(labels, criterion)
+    _refuse_leak(labels, fitted_on, ())
+    foreign = _foreign(labels, (candidate, baseline))
+    if foreign:
+        raise _transport_error(foreign, (candidate, baseline))
+    by_sample = _by_sample(labels, samples, (candidate, baseline))
+    votes = {sample: _vote(group, candidate, baseline) for sample, group in by_sample.items()}
+    voted = {sample: vote for sample, vote in votes.items() if vote is not None}
+    rows = [_difference_row(sample, voted.get(sample.id)) for sample in samples]
+    _refuse_few(rows)
+    difference = _estimate(rows, bounds=_DIFFERENCE, target=target)
+    sides = _sides(samples, voted, difference, target, is_pair=labels[0].kind == "pair")
+    answer = decide(
+        delta=difference.value,
+        low=difference.low,
+        high=difference.high,
+        p_adjusted=difference.p,
+        smallest_effect=smallest_effect,
+    )
+    warnings = [*_missing_warning(rows), *_one_sided_warning(len(votes) - len(voted))]
+    records = [
+        _record(name, found, target=target, systems=systems, warnings=warnings, p=p)
+        for name, found, systems, p in (
+            (candidate, sides[0], (candidate,), None),
+            (baseline, sides[1], (baseline,), None),
+            (f"{candidate} - {baseline}", difference, (candidate, baseline), difference.p),
+        )
+    ]
+    wins = sum(vote.candidate > vote.baseline for vote in voted.values())
+    losses = sum(vote.candidate < vote.baseline for vote in voted.values())
+    found = Validation(
+        criterion=criterion,
+        candidate=candidate,
+        baseline=baseline,
+        candidate_score=records[0],
+        baseline_score=records[1],
+        difference=records[2],
+        wins=wins,
+        ties=len(voted) - wins - losses,
+        losses=losses,
+        answer=answer,
+        sentence="",
+        annotators=dict(Counter(label.annotator for label in labels)),
+        simulated=simulated,
+    )
+    return replace(found, sentence=_sentence(found, samples))
+
+
+def _sentence(found: Validation, samples: Sequence[TestSample]) -> str:
+    """The claim on one line, its interval and n with it; names from outside escaped."""
+    who = "Simulated annotators" if found.simulated else "People"
+    difference = found.difference
+    unit = "prompts" if len({sample.cluster for sample in samples}) == len(samples) else "samples"
+    scores = (
+        f"{escape(found.criterion)} {found.candidate_score.value:.2f} with {escape(found.candidate)} "
+        f"against {found.baseline_score.value:.2f} with {escape(found.baseline)}"
+    )
+    interval = f"{difference.value:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]"
+    return (
+        f"{who}, blind, on {difference.n_labels} of {len(samples)} test {unit}: {scores} "
+        f"({found.answer}: {interval}; {_how(difference, unit)})"
+    )
+
+
+def _how(found: Corrected, unit: str) -> str:
+    """The method for people, with the verdicts' part in it."""
+    if found.method.startswith(ppi.LABELS_ALONE) or found.effective_labels is None:
+        return found.method
+    return (
+        f"{found.method} with {found.n_labels} labelled and {found.n_judged} judged {unit}, "
+        f"{found.effective_labels:.0f} effective labels"
+    )
+
+
+def _estimate(
+    rows: Sequence[_Row],
+    *,
+    bounds: tuple[float, float],
+    target: Target,
+    lam: float | Mapping[Hashable, float] | None = None,
+) -> PPI:
+    """The mean over all rows; rates of 0/1 labels with Wilson's interval."""
+    labelled, others = [row for row in rows if row.human is not None], [row for row in rows if row.human is None]
+    human_n = np.array([row.human for row in labelled], dtype=np.float64)
+    strata_n, strata_N = _strata(labelled, others)
+    fill = _mean_verdict(rows)
+    if ppi.too_few(human_n, [row.cluster for row in labelled]):
+        lam = None
+    estimate = rates.rate if bounds == _SCORE and is_zero_one(human_n) else partial(ppi.mean, bounds=bounds)
+    found = estimate(
+        human_n,
+        _verdicts(labelled, fill),
+        _verdicts(others, fill),
+        clusters_n=[row.cluster for row in labelled],
+        clusters_N=[row.cluster for row in others],
+        strata_n=strata_n,
+        strata_N=strata_N,
+        probabilities_n=_chances(labelled) if strata_n is None else None,
+        pool=len(rows) if target == "test set" else None,
+        lam=lam,
+    )
+    return replace(found, N=0) if fill is None else found
+
+
+def _transported(rows: Sequence[_Row], foreign: Sequence[str], systems: tuple[str, ...]) -> PPI:
+    """The verdicts' mean on the claimed system, less the judge's mean error on what was labelled.
+
+    The verdicts weigh 1: with any other weight their mean would be mixed with another system's level.
+    """
+    labelled, others = [row for row in rows if row.human is not None], [row for row in rows if row.human is None]
+    fill = _mean_verdict(rows)
+    if fill is None or not others or len(labelled) < ppi.LEAST_LABELS:
+        raise _transport_error(foreign, systems)
+    return ppi.mean(
+        np.array([row.human for row in labelled], dtype=np.float64),
+        _verdicts(labelled, fill),
+        _verdicts(others, fill),
+        clusters_n=[row.cluster for row in labelled],
+        clusters_N=[row.cluster for row in others],
+        bounds=_SCORE,
+        lam=1.0,
+    )
+
+
+def _mean_verdict(rows: Sequence[_Row]) -> float | None:
+    """What stands where a judge has no verdict: any rule will do that asks no label. None without any verdict."""
+    scores = [row.judged for row in rows if row.judged is not None]
+    return sum(scores) / len(scores) if scores else None
+
+
+def _verdicts(rows: Sequence[_Row], fill: float | None) -> FloatArray:
+    return np.array([(fill or 0.0) if row.judged is None else row.judged for row in rows], dtype=np.float64)
+
+
+def _strata(labelled: Sequence[_Row], others: Sequence[_Row]) -> tuple[list[Hashable] | None, list[Hashable] | None]:
+    """Strata where every item has one, and there are two labelled clusters or more in each; else none."""
+    clusters: dict[str, set[str]] = {}
+    for row in labelled:
+        clusters.setdefault(row.stratum, set()).add(row.cluster)
+    names = {row.stratum for row in (*labelled, *others)}
+    if len(names) < 2 or "" in names or any(len(clusters.get(name, ())) < 2 for name in names):
+        return None, None
+    return [row.stratum for row in labelled], [row.stratum for row in others]
+
+
+def _chances(labelled: Sequence[_Row]) -> FloatArray | None:
+    """Chances of being labelled, where they are not all the same."""
+    chances = [row.probability for row in labelled]
+    return np.array(chances, dtype=np.float64) if len(set(chances)) > 1 else None
+
+
+def _sides(
+    samples: Sequence[TestSample], voted: Mapping[str, _Voted], difference: PPI, target: Target, *, is_pair: bool
+) -> tuple[PPI, PPI]:
+    """Candidate's and baseline's scores with the weight that the verdicts have in the difference."""
+    if is_pair:
+        return _side_of_pair(difference, 1), _side_of_pair(difference, -1)
+    alone = difference.method.startswith(ppi.LABELS_ALONE)
+    found = []
+    for side in (0, 1):
+        rows = [_side_row(sample, voted.get(sample.id), side, alone=alone) for sample in samples]
+        found.append(_estimate(rows, bounds=_SCORE, target=target, lam=None if alone else difference.lams))
+    return found[0], found[1]
+
+
+def _side_of_pair(difference: PPI, sign: int) -> PPI:
+    """How often one side is better, ties half: the win score, (1 + difference) / 2 for the candidate."""
+    ends = sorted((1 + sign * end) / 2 for end in (difference.low, difference.high))
+    return replace(difference, value=(1 + sign * difference.value) / 2, low=ends[0], high=ends[1], se=difference.se / 2)
+
+
+def _side_row(sample: TestSample, vote: _Voted | None, side: int, *, alone: bool) -> _Row:
+    human = None if vote is None else (vote.candidate, vote.baseline)[side]
+    judged = None if sample.scores is None or alone else sample.scores[side]
+    return _Row(human, judged, sample.cluster, sample.stratum, 1.0 if vote is None else vote.probability)
+
+
+def _difference_row(sample: TestSample, vote: _Voted | None) -> _Row:
+    human = None if vote is None else vote.candidate - vote.baseline
+    judged = None if sample.scores is None else sample.scores[0] - sample.scores[1]
+    return _Row(human, judged, sample.cluster, sample.stratum, 1.0 if vote is None else vote.probability)
+
+
+def _record(
+    name: str, found: PPI, *, target: Target, systems: tuple[str, ...], warnings: Sequence[str], p: float | None
+) -> Corrected:
+    return Corrected(
+        name=name,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        p=p,
+        n_labels=found.n,
+        n_judged=found.N,
+        n_clusters=found.n_clusters,
+        lam=found.lam,
+        rho=found.rho,
+        effective_labels=found.effective_labels,
+        method=found.method,
+        target=target,
+        label_systems=systems,
+        warning="; ".join(warnings),
+    )
+
+
+def _item(label: Label, systems: tuple[str, ...]) -> tuple[str, float]:
+    """What was judged, and its score, with a pair turned so that the first of `systems` comes first."""
+    if len(label.systems) == 2 and label.systems == systems[::-1] and label.systems != systems:
+        return text_hash(label.question, *label.answers[::-1]), 1 - label.score
+    return label.item, label.score
+
+
+def _means(scores: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Mean score of each item over its annotators."""
+    by_item: dict[str, list[float]] = {}
+    for item, score in scores:
+        by_item.setdefault(item, []).append(score)
+    return {item: sum(values) / len(values) for item, values in by_item.items()}
+
+
+def _by_sample(
+    labels: Sequence[Label], samples: Sequence[TestSample], systems: tuple[str, str]
+) -> dict[str, list[Label]]:
+    """Labels of each test sample, by its id, or by its prompt where the label names none. E-LABELS for other texts."""
+    by_id = {sample.id: sample for sample in samples}
+    by_cluster: dict[str, list[TestSample]] = {}
+    for sample in samples:
+        by_cluster.setdefault(sample.cluster, []).append(sample)
+    found: dict[str, list[Label]] = {}
+    strangers = []
+    for label in labels:
+        known = [by_id[label.sample]] if label.sample in by_id else by_cluster.get(label.cluster, [])
+        same = [sample for sample in known if _is_of(label, sample, systems)]
+        if not same:
+            strangers.append(label)
+        for sample in same[:1]:
+            found.setdefault(sample.id, []).append(label)
+    if strangers:
+        raise HarnessError(
+            f"{len(strangers)} of {len(labels)} final labels judge answers that this run did not give on test, "
+            f"the first of them label {quote(strangers[0].id)}",
+            fix="label this run's own answers: harness label RUN round=final",
+            code="E-LABELS",
+        )
+    return found
+
+
+def _is_of(label: Label, sample: TestSample, systems: tuple[str, str]) -> bool:
+    """Whether the label judged this sample's very answers."""
+    answers = dict(zip(systems, sample.answers, strict=True))
+    return label.answers == tuple(answers[system] for system in label.systems)
+
+
+def _vote(labels: Sequence[Label], candidate: str, baseline: str) -> _Voted | None:
+    """People's mean scores of both sides of one sample; None where nobody judged one of them."""
+    if labels[0].kind == "pair":
+        share = _mean([_item(label, (candidate, baseline))[1] for label in labels])
+        return _Voted(share, 1 - share, labels[0].probability)
+    of_candidate = [label.score for label in labels if label.systems == (candidate,)]
+    of_baseline = [label.score for label in labels if label.systems == (baseline,)]
+    if not of_candidate or not of_baseline:
+        return None
+    return _Voted(_mean(of_candidate), _mean(of_baseline), labels[0].probability)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _foreign(labels: Sequence[Label], systems: tuple[str, ...]) -> list[str]:
+    """Names of systems that were labelled and are not those of the claim."""
+    return sorted({system for label in labels for system in label.systems} - set(systems))
+
+
+def _refuse_leak(labels: Sequence[Label], fitted_on: Collection[str], out_of_fold: Collection[str]) -> None:
+    leaked = sorted(({label.id for label in labels} & set(fitted_on)) - set(out_of_fold))
+    if leaked:
+        raise HarnessError(
+            f"{len(leaked)} of {len(labels)} labels fitted the judge and would correct it as well, "
+            f"the first of them label {quote(leaked[0])}: its errors would look smaller than they are",
+            fix="correct by labels that the judge has not seen, such as those of harness label RUN round=final",
+            code="E-LEAK",
+        )
+
+
+def _transport_error(foreign: Sequence[str], systems: tuple[str, ...]) -> HarnessError:
+    return HarnessError(
+        f"people judged answers of {_named(foreign)}, and the claim is about {_named(systems)}: "
+        "a judge may err differently on the two, which these labels cannot show",
+        fix="label answers of the systems that the claim is about: harness label RUN round=final",
+        code="E-TRANSPORT",
+    )
+
+
+def _transport_warning(foreign: Sequence[str], systems: tuple[str, ...]) -> list[str]:
+    if not foreign:
+        return []
+    return [
+        f"corrected by labels on answers of {_named(foreign)}, not of {_named(systems)}: "
+        "valid only if the judge errs alike on both"
+    ]
+
+
+def _missing_warning(rows: Sequence[_Row]) -> list[str]:
+    missing = sum(row.judged is None for row in rows)
+    if not missing or missing == len(rows):
+        return []
+    return [f"{missing} of {len(rows)} items have no verdict and stand at the mean of the others"]
+
+
+def _one_sided_warning(n: int) -> list[str]:
+    return [f"{n} samples with a label on one side only are left out"] if n else []
+
+
+def _named(systems: Sequence[str]) -> str:
+    return " and ".join(quote(system, 40) for system in systems)
+
+
+def _refuse_unknown(people: Collection[str], judged: Collection[str]) -> None:
+    unknown = len(set(people) - set(judged))
+    if unknown:
+        raise HarnessError(
+            f"{unknown} of {len(people)} labelled items are not among the {len(judged)} that were judged",
+            fix="have the judge rate the labelled answers too, or leave these labels out",
+            code="E-LABELS",
+        )
+
+
+def _refuse_unfit(labels: Sequence[Label], criterion: str) -> None:
+    kinds = sorted({label.kind for label in labels})
+    if not labels:
+        raise HarnessError(
+            f"there are no labels of the final round for {quote(criterion)}",
+            fix="let people judge the chosen checkpoint and its baseline on test: harness label RUN round=final",
+            code="E-LABELS",
+        )
+    if len(kinds) > 1:
+        raise HarnessError(
+            f"final labels for {quote(criterion)} are of several kinds: {', '.join(kinds)}",
+            fix="keep the labels of one kind, or give the other kind a criterion of its own",
+            code="E-LABELS",
+        )
+    splits = {label.split for label in labels} - {"", "test"}
+    if splits:
+        raise HarnessError(
+            f"final labels for {quote(criterion)} are on {_named(sorted(splits))}, where the checkpoint was chosen",
+            fix="label answers on test: harness label RUN round=final",
+            code="E-LABELS",
+        )
+
+
+def _refuse_few(rows: Sequence[_Row]) -> None:
+    labelled = {row.cluster for row in rows if row.human is not None}
+    if len(labelled) < 2:
+        raise HarnessError(
+            f"labels on {len(labelled)} prompts are too few for an interval",
+            fix="label 30 prompts or more, 100 to compare two systems; harness judge plan says how many are needed",
+            code="E-LABELS",
+        )

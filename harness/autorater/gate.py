@@ -1,0 +1,280 @@
+"""The gate: what a judge may decide, condition by condition, with the reason for people.
+
+`drive` needs every condition. Agreement (G1) and controls (G2) are needed to be heard at all, and so is that no system
+is known to be favoured (G3); where that is only not known yet, or a probe (G4) or the amount of labels (G0) leaves a
+doubt, the judge may draw up a shortlist.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from harness.autorater.evidence import (
+    ALPHA,
+    MIN_RHO,
+    Evidence,
+    Gain,
+    follows_people,
+    gain_over,
+    system_counts,
+    within_systems,
+)
+from harness.autorater.probes import NOT_APPLICABLE
+from harness.core.licences import Figure, GateLine, Grade, Licence, Passed, Probe, Transport
+from harness.data.display import escape
+from harness.stats import equivalence
+
+MIN_LABELS = 100
+MIN_CLUSTERS = 20
+MIN_A_SYSTEM = 40
+MIN_MASS = 0.5
+MIN_OF_CEILING = 0.7
+MOST_UNSCORED = 0.05
+# Beyond this a number of labels is no advice.
+_MOST_MORE = 2_000
+
+MAY: Mapping[Grade, str] = {
+    "drive": "It may choose a checkpoint alone.",
+    "shortlist": "It may keep the best three checkpoints; people or a metric choose among them.",
+    "advisory": "It is shown and decides nothing; a metric or people choose.",
+    "uncalibrated": "It is shown, without any claim, and decides nothing.",
+}
+
+
+def grade(
+    judge: str,
+    evidence: Evidence,
+    *,
+    transport: Sequence[Transport],
+    probes: Sequence[Probe],
+    delta: float,
+    fingerprint: Mapping[str, str],
+    n_resamples: int,
+    rng: np.random.Generator,
+) -> Licence:
+    """The licence that the evidence earns. transport: what `evidence.transports` found in it."""
+    lines = (
+        *_health(evidence),
+        *_agreement(evidence),
+        *_beats_controls(evidence, n_resamples, rng),
+        *_transport_lines(evidence, transport, delta),
+        *_probe_lines(probes),
+    )
+    found = grade_of(lines)
+    return Licence(judge, found, fingerprint, lines, reasons_for(found, lines), delta)
+
+
+def uncalibrated(judge: str, why: str, *, delta: float, fingerprint: Mapping[str, str], n_items: int = 0) -> Licence:
+    """The licence of a judge that no labels speak for."""
+    line = GateLine("G0", "labels", "fail", why, max(MIN_LABELS - n_items, 1))
+    return Licence(judge, "uncalibrated", fingerprint, (line,), reasons_for("uncalibrated", (line,)), delta)
+
+
+def grade_of(lines: Sequence[GateLine]) -> Grade:
+    """The grade that conditions add up to."""
+    if any(_decisive(line) for line in lines):
+        return "advisory"
+    return "drive" if all(line.passed == "pass" for line in lines) else "shortlist"
+
+
+def reasons_for(found: Grade, lines: Sequence[GateLine]) -> tuple[str, ...]:
+    """Sentences: what the judge may do, what stands in the way, and how many labels would lift it."""
+    if found == "drive":
+        return (MAY[found], "Every condition of the gate is met.")
+    return (MAY[found], *(_sentence(line) for line in lines if line.passed != "pass"))
+
+
+def _health(evidence: Evidence) -> tuple[GateLine, ...]:
+    n, n_clusters = len(evidence.human), len(set(evidence.clusters))
+    lines = [
+        _enough("labels", n, MIN_LABELS, f"{n} labelled answers have a verdict; {MIN_LABELS} are needed"),
+        _enough(
+            "prompts", n_clusters, MIN_CLUSTERS, f"the labels are of {n_clusters} prompts; {MIN_CLUSTERS} are needed"
+        ),
+        _systems_line(evidence),
+        _unscored_line(n, evidence.n_unscored),
+    ]
+    if evidence.label_mass is not None:
+        lines.append(_mass_line(evidence.label_mass))
+    return tuple(lines)
+
+
+def _enough(name: str, n: int, needed: int, what: str) -> GateLine:
+    return GateLine("G0", name, "pass", what) if n >= needed else GateLine("G0", name, "inconclusive", what, needed - n)
+
+
+def _systems_line(evidence: Evidence) -> GateLine:
+    counts = system_counts(evidence.systems)
+    ready = [name for name, n in counts.items() if n >= MIN_A_SYSTEM]
+    shown = ", ".join(f"{escape(name)} {n}" for name, n in counts.items())
+    what = f"labels by system: {shown}; two systems need {MIN_A_SYSTEM} each"
+    if len(ready) >= 2:
+        return GateLine("G0", "systems", "pass", what)
+    nearest = (*sorted(counts.values(), reverse=True), 0, 0)[:2]
+    return GateLine("G0", "systems", "inconclusive", what, sum(max(MIN_A_SYSTEM - n, 0) for n in nearest))
+
+
+def _unscored_line(n: int, n_unscored: int) -> GateLine:
+    if not n_unscored:
+        return GateLine("G0", "verdicts", "pass", "every labelled item has a verdict")
+    passed: Passed = "fail" if n_unscored > MOST_UNSCORED * (n + n_unscored) else "inconclusive"
+    return GateLine("G0", "verdicts", passed, f"{n_unscored} labelled items have no verdict; none may lack one")
+
+
+def _mass_line(mass: float) -> GateLine:
+    passed: Passed = "pass" if mass >= MIN_MASS else "fail"
+    tail = "" if passed == "pass" else "; below one half the model does not keep to the format"
+    return GateLine("G0", "label mass", passed, f"the labels have {mass:.2g} of the probability (median){tail}")
+
+
+def _agreement(evidence: Evidence) -> tuple[GateLine, ...]:
+    lines = [_rho_line(evidence)]
+    if evidence.calibrated_from_one and np.isfinite(evidence.raw).all():
+        lines.append(_direction_line(evidence))
+    if evidence.ceiling is not None and evidence.ceiling.value is not None:
+        lines.append(_ceiling_line(evidence.ceiling, evidence.ceiling.value))
+    return tuple(lines)
+
+
+def _rho_line(evidence: Evidence) -> GateLine:
+    name, found = "agreement", within_systems(evidence, evidence.judged)
+    if found.fisher.df < 1 or math.isnan(found.value):
+        who = "people's" if np.ptp(evidence.human) < 1e-12 else "the judge's"
+        why = (
+            "there are labels of one prompt only" if found.fisher.df < 1 else f"{who} scores do not vary within systems"
+        )
+        return GateLine("G1", name, "inconclusive" if who == "people's" else "fail", f"agreement is undefined: {why}")
+    low, high = (float(end) for end in found.interval(1 - 2 * ALPHA))
+    what = (
+        f"within systems the correlation with people is {float(found.value):.2f}, at least {low:.2f} with 95 % "
+        f"confidence; {MIN_RHO} is needed"
+    )
+    if follows_people(found):
+        return GateLine("G1", name, "pass", what)
+    needed = equivalence.enough_for(
+        float(found.fisher.value), bound=math.atanh(MIN_RHO), se=float(found.fisher.se), n=len(evidence.human)
+    )
+    return GateLine("G1", name, "fail" if high < MIN_RHO else "inconclusive", what, _more(needed, len(evidence.human)))
+
+
+def _direction_line(evidence: Evidence) -> GateLine:
+    """Calibration never turns a judge round; where its scores run the other way, this says why it has nothing left."""
+    found = within_systems(evidence, evidence.raw)
+    _, high = found.interval(1 - 2 * ALPHA)
+    if not float(high) < 0:
+        return GateLine("G1", "direction", "pass", "its own scores do not run against people's")
+    what = f"its own scores run against people's: their correlation within systems is {float(found.value):.2f}"
+    return GateLine("G1", "direction", "fail", what)
+
+
+def _ceiling_line(ratio: Figure, value: float) -> GateLine:
+    what = f"its agreement with people is {value:.2f} of what they have with each other; {MIN_OF_CEILING} is needed"
+    if value >= MIN_OF_CEILING:
+        return GateLine("G1", "ceiling", "pass", what)
+    undecided = ratio.high is not None and ratio.high >= MIN_OF_CEILING
+    return GateLine("G1", "ceiling", "inconclusive" if undecided else "fail", what)
+
+
+def _beats_controls(evidence: Evidence, n_resamples: int, rng: np.random.Generator) -> tuple[GateLine, ...]:
+    if not evidence.controls:
+        return (GateLine("G2", "controls", "not run", "it was compared with no control, not even the answers' length"),)
+    return tuple(
+        _control_line(name, gain_over(evidence, scores_M, n_resamples=n_resamples, rng=rng), len(evidence.human))
+        for name, scores_M in evidence.controls.items()
+    )
+
+
+def _control_line(name: str, gain: Gain | None, n: int) -> GateLine:
+    shown = escape(name)
+    if gain is None:
+        what = f"whether it beats {shown} is undefined: people's scores do not vary where {shown} has any"
+        return GateLine("G2", shown, "inconclusive", what)
+    interval = f"{gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]"
+    what = f"of the variance of people's scores it explains {interval} more than {shown}"
+    if gain.low > 0:
+        return GateLine("G2", shown, "pass", what)
+    needed = equivalence.enough_for(gain.value, bound=0.0, se=gain.se, n=n, level=0.975)
+    passed: Passed = "inconclusive" if gain.value > 0 else "fail"
+    return GateLine("G2", shown, passed, f"{what}; all of that interval must lie above zero", _more(needed, n))
+
+
+def _transport_lines(evidence: Evidence, transport: Sequence[Transport], delta: float) -> tuple[GateLine, ...]:
+    if not transport:
+        what = "whether it favours a system cannot be told from labels of one; label answers of another system too"
+        return (GateLine("G3", "transport", "inconclusive", what, MIN_A_SYSTEM),)
+    compared = {name for record in transport for name in (record.system, record.other)}
+    alone = [(name, n) for name, n in system_counts(evidence.systems).items() if name not in compared]
+    return (
+        *(_transport_line(record, delta, len(transport), of_pairs=evidence.of_pairs) for record in transport),
+        *(_too_few(name, n) for name, n in alone),
+    )
+
+
+def _too_few(name: str, n: int) -> GateLine:
+    shown = escape(name)
+    what = f"whether it favours {shown} is not known: there are labels of one prompt only"
+    return GateLine("G3", shown, "inconclusive", what, max(MIN_A_SYSTEM - n, 1))
+
+
+def _transport_line(record: Transport, delta: float, n_pairs: int, *, of_pairs: bool) -> GateLine:
+    turned = record.difference < 0
+    better, worse = (escape(name) for name in (record.system, record.other)[:: -1 if turned else 1])
+    ends = (-record.high, -record.low) if turned else (record.low, record.high)
+    interval = f"{abs(record.difference):+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}]"
+    inside = -delta < record.low and record.high < delta
+    place = "within" if inside else "not within"
+    among = f", and not surely so for all {n_pairs} pairs of systems at once" if inside else ""
+    more = None
+    if record.passed == "pass":
+        what = f"it errs alike on {better} and {worse}: {interval} is within ±{delta:g}"
+    elif record.passed == "fail":
+        what = f"it favours {better} over {worse}: {interval} is beyond ±{delta:g}"
+    else:
+        what = f"whether it favours {better} over {worse} is not known: {interval} is {place} ±{delta:g}{among}"
+        more = _transport_more(record, delta, n_pairs, n=record.n[0] if of_pairs else sum(record.n))
+    return GateLine("G3", f"{escape(record.system)} v {escape(record.other)}", record.passed, what, more)
+
+
+def _transport_more(record: Transport, delta: float, n_pairs: int, n: int) -> int | None:
+    # A 90 % interval reaches 1.645 standard errors to either side, or a little more where clusters are few.
+    se = (record.high - record.low) / 2 / 1.645
+    distance = abs(delta - abs(record.difference))
+    return _more(equivalence.enough_for(distance, bound=0.0, se=se, n=n, level=1 - ALPHA / n_pairs), n)
+
+
+def _probe_lines(probes: Sequence[Probe]) -> tuple[GateLine, ...]:
+    if not probes:
+        return (GateLine("G4", "probes", "not run", "no probe was run; `harness judge probe` runs them"),)
+    return tuple(_probe_line(probe) for probe in probes if not not_applicable(probe))
+
+
+def not_applicable(probe: Probe) -> bool:
+    """Whether a probe says nothing about this kind of judge, so that the gate does not wait for it."""
+    return probe.passed == "not run" and probe.limit.startswith(NOT_APPLICABLE)
+
+
+def _probe_line(probe: Probe) -> GateLine:
+    value = "" if probe.value is None else f", {probe.value:.2f}"
+    interval = "" if probe.low is None or probe.high is None else f" [{probe.low:.2f}, {probe.high:.2f}]"
+    what = f"{probe.what}{value}{interval}; to pass: {probe.limit}"
+    return GateLine("G4", probe.name, probe.passed, what)
+
+
+def _decisive(line: GateLine) -> bool:
+    """Whether this line alone keeps the judge from being heard."""
+    if line.code in ("G1", "G2"):
+        return line.passed != "pass"
+    return line.passed == "fail" and (line.code == "G3" or (line.code, line.name) == ("G0", "verdicts"))
+
+
+def _sentence(line: GateLine) -> str:
+    more = "" if line.more_labels is None else f"; about {line.more_labels} more labels are likely to settle it"
+    return f"{line.code}: {line.what}{more}."
+
+
+def _more(needed: int | None, n: int) -> int | None:
+    """More labels than there are; None where so many are no advice."""
+    return None if needed is None or needed - n > _MOST_MORE else max(needed - n, 1)

@@ -1,0 +1,205 @@
+"""From a configured judge to what it may do: fitted if it learns, calibrated, probed, graded, its canaries heard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Protocol, cast, runtime_checkable
+
+import numpy as np
+from pydantic import JsonValue
+
+from harness import registry
+from harness.autorater.calibrate import calibrate, predict
+from harness.autorater.canaries import canaries, verdict_on_canaries
+from harness.autorater.configuration import ConfiguredJudge
+from harness.autorater.probes import run_probes
+from harness.autorater.rating import rate
+from harness.core.judging import Label, Verdict, latest, text_hash
+from harness.core.licences import GateLine, JudgeCard, Licence
+from harness.core.protocols import Backend, Generator, Judge, JudgeContext, JudgeKind, Progress
+from harness.core.types import CHECKPOINT_PREFIX, FloatArray
+from harness.store.encoding import fingerprint, sha256
+
+N_CANARIES = 12
+# How the candidates of a run are named: untuned ones and checkpoints.
+OF_A_RUN = ("base-", CHECKPOINT_PREFIX)
+# Below the folder of runs: what judges that learn have learnt. May be deleted at any time.
+FITTED = ".cache/judges"
+
+
+@runtime_checkable
+class LearningJudge(Protocol):
+    """A judge that is trained on labels before it can rate."""
+
+    def fit(self, labels: Sequence[Label], backend: Backend, folder: Path, progress: Progress) -> Judge:
+        """The judge that can rate; what it learnt is kept in `folder` and not learnt again."""
+        ...
+
+
+@dataclass(frozen=True)
+class Licensing:
+    """Where and how carefully judges are looked at.
+
+    runs: the folder of runs, which keeps what judges learn. metrics: names of the metrics that the judge must beat.
+    """
+
+    runs: Path
+    metrics: tuple[str, ...]
+    seed: int
+    n_resamples: int
+    probing: bool = True
+
+
+@dataclass(frozen=True)
+class LicensedJudge:
+    """A judge that can rate, and all that is known of it."""
+
+    judge: Judge
+    card: JudgeCard
+
+    def scores(self, verdicts: Sequence[Verdict]) -> FloatArray:
+        """(N,) on the human scale where labels calibrated it, else as the judge has them."""
+        return predict(self.card, verdicts)
+
+
+def fitted(configured: ConfiguredJudge, backend: Backend, how: Licensing, progress: Progress) -> Judge:
+    """The judge, trained first if it is one that learns."""
+    judge = configured.make(how.seed)
+    if isinstance(judge, LearningJudge):
+        return judge.fit(latest(configured.labels), backend, how.runs / FITTED, progress)
+    return judge
+
+
+def license_judge(
+    configured: ConfiguredJudge, judge: Judge, generator: Generator, how: Licensing, progress: Progress
+) -> JudgeCard:
+    """Everything that can be found out about a judge from its labels: its card, with the licence."""
+    labels = latest(configured.labels)
+    calibrated = calibrate(
+        judge,
+        configured.labels,
+        generator,
+        controls=_controls(configured, how),
+        probes=run_probes if how.probing else (),
+        delta=configured.spec.delta,
+        fingerprint=fingerprint_of(configured, judge, generator),
+        model=_model_name(generator),
+        n_resamples=how.n_resamples,
+        seed=how.seed,
+        progress=progress,
+        own_systems=_own_systems(configured, labels),
+        criterion=configured.spec.criterion,
+        label_kind=configured.spec.label,
+    ).card
+    card = replace(calibrated, notes=(*calibrated.notes, *configured.notes), sd_difference=sd_of_differences(labels))
+    return _heard(card, judge, labels, generator, how) if labels else card
+
+
+def fingerprint_of(configured: ConfiguredJudge, judge: Judge, generator: Generator) -> dict[str, str]:
+    """What a licence is for, part by part: where one changes, it has lapsed."""
+    return {
+        "model": fingerprint(_model(generator)),
+        "prompt": fingerprint({"kind": judge.kind, **judge.identity}),
+        **_parts(configured),
+    }
+
+
+def lapsed(licence: Licence, now: Mapping[str, str]) -> tuple[str, ...]:
+    """The parts in which a judge is no longer the one that was licensed; empty if the licence holds."""
+    return tuple(part for part in now if licence.fingerprint.get(part) != now[part])
+
+
+def lapsed_parts(configured: ConfiguredJudge, licence: Licence) -> tuple[str, ...]:
+    """The same without a model: which of settings, rubric and labels changed. The model is compared in every run."""
+    now = _parts(configured)
+    return tuple(part for part in now if licence.fingerprint.get(part) != now[part])
+
+
+def _parts(configured: ConfiguredJudge) -> dict[str, str]:
+    options: dict[str, JsonValue] = {"options": dict(configured.spec.options), "scale": configured.spec.scale}
+    return {
+        "rubric": sha256(configured.rubric.encode()),
+        "decoding": fingerprint(options),
+        "labels": text_hash(*sorted(label.id for label in configured.labels)),
+    }
+
+
+def sd_of_differences(labels: Sequence[Label]) -> float | None:
+    """Standard deviation, by people, of the difference between two systems' answers to one prompt.
+
+    None where too few prompts have labels of two systems. Of pairs, that of their scores, which are differences.
+    """
+    if not labels:
+        return None
+    if labels[0].kind == "pair":
+        scores = [label.score for label in labels]
+        return float(np.std(scores, ddof=1)) if len(scores) > 1 else None
+    found: dict[str, dict[str, list[float]]] = {}
+    for label in labels:
+        found.setdefault(label.cluster, {}).setdefault(label.systems[0], []).append(label.score)
+    differences = [
+        float(np.mean(one)) - float(np.mean(other))
+        for systems in found.values()
+        for one, other in combinations(systems.values(), 2)
+    ]
+    return float(np.std(differences, ddof=1)) if len(differences) > 2 else None
+
+
+def _own_systems(configured: ConfiguredJudge, labels: Sequence[Label]) -> tuple[str, ...]:
+    """Systems whose answers come from the judge's own model: a run's, where the judge is the run's base model."""
+    if configured.spec.model is not None:
+        return ()
+    systems = {system for label in labels for system in label.systems}
+    return tuple(sorted(system for system in systems if system.startswith(OF_A_RUN)))
+
+
+def _model(generator: Generator) -> dict[str, JsonValue]:
+    """The model behind a judge, without what changes from machine to machine and moves no verdict."""
+    passing = ("threads", "context_source")
+    return {key: value for key, value in generator.identity.items() if key not in passing}
+
+
+def _model_name(generator: Generator) -> str:
+    model = generator.identity.get("model")
+    name = model.get("name") if isinstance(model, dict) else model
+    return str(name) if name else fingerprint(_model(generator))[:12]
+
+
+def _controls(configured: ConfiguredJudge, how: Licensing) -> dict[str, Judge]:
+    """Judges that anybody could have: one that is no better is not worth its price."""
+    named: dict[str, tuple[str, dict[str, JsonValue]]] = {"length": ("length", {})}
+    named |= {name: ("reference", {"metric": name}) for name in how.metrics}
+    return {name: _control(configured, name, kind, options) for name, (kind, options) in named.items()}
+
+
+def _control(configured: ConfiguredJudge, name: str, kind: str, options: Mapping[str, JsonValue]) -> Judge:
+    spec = configured.spec
+    context = JudgeContext(name, spec.criterion, "", spec.label, spec.scale, options, configured.folder)
+    return cast(JudgeKind, registry.load("judges", kind)).create(context)
+
+
+def _heard(card: JudgeCard, judge: Judge, labels: Sequence[Label], generator: Generator, how: Licensing) -> JudgeCard:
+    """The card after answers that are known to be bad were put among the others."""
+    from harness.autorater.rating import items_of
+
+    items = items_of(labels)
+    false = canaries(items, n=N_CANARIES, seed=how.seed)
+    verdicts = [v for v in rate(judge, false, generator, _silent).values() if isinstance(v, Verdict)]
+    scores = predict(card, verdicts)
+    human = [label.score for label in labels]
+    why = verdict_on_canaries(scores, threshold=float(np.median(human)))
+    if why is None:
+        return card
+    grade = card.licence.grade if card.licence.grade == "uncalibrated" else "advisory"
+    line = GateLine("G4", "canaries", "fail", why)
+    licence = replace(
+        card.licence, grade=grade, lines=(*card.licence.lines, line), reasons=(why, *card.licence.reasons)
+    )
+    return replace(card, licence=licence)
+
+
+def _silent(done: int, total: int, live: str) -> None:
+    """No progress for what takes a moment."""

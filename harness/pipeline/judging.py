@@ -1,0 +1,208 @@
+"""A judge as a metric: what it says of an answer, on the human scale, and whether it may decide anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pydantic import JsonValue
+
+from harness.autorater.configuration import ConfiguredJudge
+from harness.autorater.licensing import LicensedJudge, Licensing, fingerprint_of, fitted, license_judge
+from harness.autorater.rating import rate
+from harness.autorater.scores import CachedGenerator
+from harness.core.judging import Item, Pair, Single, Verdict, latest, text_hash
+from harness.core.licences import JudgeCard
+from harness.core.protocols import AnyMetric, Backend, Generator
+from harness.core.specs import JUDGE_PREFIX, RunSpec
+from harness.core.types import Completion, FloatArray, Outcome, Sample
+from harness.pipeline.select import JudgeRole
+from harness.pipeline.stages import Stages
+from harness.store import layout
+from harness.store.encoding import canonical, fingerprint
+from harness.store.scores import ScoreCache
+
+# Resamples of prompts behind a judge's figures: their intervals are wide, and there are many.
+MOST_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class JudgeMetric:
+    """Mean calibrated score of a judge in [0, 1]: what people would have said, as far as it can tell.
+
+    Made before any model is there; `measure` needs one, see `judged`.
+    """
+
+    configured: ConfiguredJudge
+    higher_is_better: bool = True
+    best: float = 1.0
+    worst: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """judge: and its name."""
+        return JUDGE_PREFIX + self.configured.name
+
+    @property
+    def signature(self) -> str:
+        """Kind and criterion; of which model, and calibrated on what, is known once there is a model."""
+        return f"{self.name}|kind:{self.configured.spec.kind}|criterion:{self.configured.spec.criterion}"
+
+    def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
+        """There is no model yet."""
+        raise RuntimeError(f"{self.name} was asked before it was calibrated")
+
+    def value(self, totals: FloatArray) -> FloatArray:
+        """Mean score."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean: FloatArray = totals[..., 0] / totals[..., 1]
+        return mean
+
+    def per_sample(self, statistics: FloatArray) -> FloatArray:
+        """The score of each answer."""
+        return statistics[:, 0]
+
+
+@dataclass(frozen=True)
+class JudgedMetric(JudgeMetric):
+    """The same with a judge that is fitted, calibrated and graded, and a model to ask."""
+
+    licensed: LicensedJudge = field(kw_only=True)
+    generator: Generator = field(kw_only=True)
+    stages: Stages = field(kw_only=True)
+
+    @property
+    def card(self) -> JudgeCard:
+        """What is known of the judge."""
+        return self.licensed.card
+
+    @property
+    def signature(self) -> str:
+        """Everything that changes a score: the judge's fingerprint, and how it was calibrated."""
+        card = self.card
+        digest = fingerprint(dict(card.licence.fingerprint))[:12]
+        return f"{super().signature}|judge:{digest}|labels:{card.n_labels}|map:{card.map_kind}|{card.licence.grade}"
+
+    def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
+        """Rows (score, 1); nan where the judge has no verdict, which is never a score."""
+        items = [self._item(sample, text) for sample, text in zip(samples, completions, strict=True)]
+        with self.stages.timed(f"{self.name}: {len(items)} answers") as progress:
+            verdicts = rate(self.licensed.judge, items, self.generator, progress)
+        found = {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, Verdict)}
+        scores = dict(zip(found, self.licensed.scores(list(found.values())), strict=True))
+        rows: FloatArray = np.array([[scores.get(item.id, np.nan), 1.0] for item in items]).reshape(len(items), 2)
+        return rows
+
+    def by_people(self, samples: Sequence[Sample], outcomes: Sequence[Outcome]) -> FloatArray:
+        """(N,) mean score that people gave these very answers; nan where nobody judged one."""
+        found: dict[str, list[float]] = {}
+        for label in latest(self.configured.labels):
+            found.setdefault(label.item, []).append(label.score)
+        means = {item: float(np.mean(scores)) for item, scores in found.items()}
+        return np.array(
+            [
+                means.get(self._item(sample, outcome.text).id, np.nan) if isinstance(outcome, Completion) else np.nan
+                for sample, outcome in zip(samples, outcomes, strict=True)
+            ]
+        )
+
+    def _item(self, sample: Sample, answer: str) -> Item:
+        question, cluster = sample.question, text_hash(sample.question)
+        if self.licensed.judge.takes == "pair":
+            other = sample.references[0]
+            texts = (answer, other)
+            return Pair(text_hash(question, *texts), cluster, ("", "reference"), question, texts, sample.references)
+        return Single(text_hash(question, answer), cluster, "", question, answer, sample.references)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The run's metrics with their judges ready, what decides first, and what the named judge may do."""
+
+    metrics: tuple[AnyMetric, ...]
+    cards: tuple[JudgeCard, ...]
+    role: JudgeRole | None
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What judges of a run are asked through. backend: opens the run's own, for judges that name no model of theirs."""
+
+    spec: RunSpec
+    backend: Callable[[], Backend]
+    stages: Stages
+    scores: ScoreCache
+    licensing: Licensing
+
+
+def asking(spec: RunSpec, backend: Callable[[], Backend], stages: Stages, runs: Path) -> Asking:
+    """How the judges of a run are asked. runs: the folder of runs."""
+    plain = tuple(name for name in spec.task.metrics.names if not name.startswith(JUDGE_PREFIX))
+    licensing = Licensing(runs, plain, spec.seed, min(spec.n_resamples, MOST_RESAMPLES))
+    return Asking(spec, backend, stages, ScoreCache(runs), licensing)
+
+
+def judged(metrics: Sequence[AnyMetric], asking: Asking) -> Judged:
+    """Calibrate and grade every judge, and put first what may decide: the judge if licensed to, else the fallback."""
+    ready = tuple(_ready(m, asking) if isinstance(m, JudgeMetric) else m for m in metrics)
+    cards = tuple(m.card for m in ready if isinstance(m, JudgedMetric))
+    primary = ready[0]
+    if not isinstance(primary, JudgedMetric):
+        return Judged(ready, cards, None)
+    grade = primary.card.licence.grade
+    role = JudgeRole(primary, grade, primary.by_people)
+    if grade == "drive":
+        return Judged(ready, cards, role)
+    fallback = next(m for m in ready if m.name == asking.spec.task.metrics.fallback)
+    return Judged((fallback, *(m for m in ready if m is not fallback)), cards, role)
+
+
+def _ready(metric: JudgeMetric, asking: Asking) -> JudgedMetric:
+    configured, stages = metric.configured, asking.stages
+    backend = _backend(configured, asking)
+    generator = CachedGenerator(backend, asking.scores, stages.folder.folder / layout.LABEL_SCORES)
+    with stages.timed(f"{metric.name}: fit") as progress:
+        judge = fitted(configured, backend, asking.licensing, progress)
+    how = asking.licensing
+    inputs: dict[str, JsonValue] = {
+        "judge": dict(fingerprint_of(configured, judge, generator)),
+        "seed": how.seed,
+        "n_resamples": how.n_resamples,
+        "metrics": list(how.metrics),
+        "delta": configured.spec.delta,
+    }
+    file = layout.judge_card(configured.name)
+
+    def make(progress: object) -> Mapping[str, bytes]:
+        card = license_judge(configured, judge, generator, how, progress)  # type: ignore[arg-type]
+        return {file: canonical(card)}
+
+    stages.run(f"{metric.name}: calibrate", inputs, make)
+    card = stages.folder.load(JudgeCard, file)
+    return JudgedMetric(configured, licensed=LicensedJudge(judge, card), generator=generator, stages=stages)
+
+
+def _backend(configured: ConfiguredJudge, asking: Asking) -> Backend:
+    """The run's own where the judge asks for no other model; one that is opened for it otherwise."""
+    spec, kind = configured.spec, configured.backend
+    model = spec.model or asking.spec.model
+    options = spec.backend or asking.spec.backend
+    if kind is None or (model == asking.spec.model and options == asking.spec.backend):
+        return asking.backend()
+    return kind.create(model, options, thinking=False)
+
+
+def caveats_of(judged_: Judged) -> Iterator[str]:
+    """What must be said beside a conclusion about the judges it did or did not rest on."""
+    role = judged_.role
+    if role is None:
+        return
+    card = next(card for card in judged_.cards if JUDGE_PREFIX + card.judge == role.metric.name)
+    if role.grade == "drive":
+        yield f"{role.metric.name} decides, as graded on {card.n_labels} labels; not validated by people on test"
+        return
+    did = "kept the best three checkpoints" if role.grade == "shortlist" else "had no say"
+    why = card.licence.reasons[0] if card.licence.reasons else "it has no labels"
+    yield f"{role.metric.name} is graded {role.grade} and {did}; {judged_.metrics[0].name} decides: {why}"

@@ -8,7 +8,7 @@ the adapter that never saw it, any other prompt by the mean of all.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -50,6 +50,9 @@ class Options(PromptOptions):
     folds: int = Field(5, ge=2, le=20, description="adapters, each trained without one part of the prompts")
     negatives: float = Field(
         0.3, ge=0, le=2, description="known bad answers (empty, cut, of another question, orders) for each label"
+    )
+    dressed: float = Field(
+        0.3, ge=0, le=2, description="labelled answers in another layout, boasting or said twice, for each label"
     )
     held_out: float = Field(0.15, gt=0, lt=0.5, description="share of a training part's prompts that choose the epoch")
     trainer_name: str = Field("lora", description="`harness list trainers`")
@@ -199,10 +202,11 @@ class _Training:
         examples = examples_of(
             [label for label in known if label.cluster not in held],
             negatives=options.negatives,
+            dressed=options.dressed,
             seed=self.judge.context.seed,
         )
         rows = self._rows(examples)
-        validation = self._rows(examples_of([label for label in known if label.cluster in held], negatives=0, seed=0))
+        validation = self._rows(_plain(label for label in known if label.cluster in held))
         spec, _ = self.trainer.settle(rows, self._spec(), self.backend.identity)
         key = fingerprint(
             {"model": self._model, "rows": _hash(rows), "validation": _hash(validation), **_settings(spec)}
@@ -259,6 +263,10 @@ def _prompt_ids(renderer: JudgeRenderer, text: str) -> tuple[int, ...] | Failure
         if err.code != "E-SPECIAL-IN-TEXT":
             raise
         return Failure("judge", "the tokenizer would make control tokens of the text")
+
+
+def _plain(labels: Iterable[Label]) -> list[Example]:
+    return examples_of(tuple(labels), negatives=0, dressed=0, seed=0)
 
 
 def _label_number(question: Question, score: float) -> int:

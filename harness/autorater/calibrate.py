@@ -24,7 +24,7 @@ from harness.core.judging import Item, Label, LabelKind, Verdict
 from harness.core.licences import Bin, Figure, JudgeCard, Licence, Probe, Transport
 from harness.core.protocols import Generator, Judge, Progress
 from harness.core.types import FloatArray
-from harness.data.display import quote
+from harness.data.display import escape, quote
 from harness.stats import agreement, calibration, raters, reliability
 from harness.stats.calibration import CrossFit, FittedMap
 from harness.stats.resampling import cluster_ids
@@ -97,6 +97,7 @@ class _Findings:
     agreement: tuple[Figure, ...] = ()
     human: tuple[Figure, ...] = ()
     controls: Mapping[str, tuple[Figure, ...]] = field(default_factory=dict)
+    silent_controls: tuple[str, ...] = ()
     levels: tuple[str, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
     reliability: tuple[Bin, ...] = ()
@@ -190,6 +191,7 @@ def _examined(rated: Rated, fitted: CrossFit, how: _How, generator: Generator) -
         agreement=(*_agreement(rated, fitted.scores_N, how), *_as_chances(rated, fitted.scores_N, how)),
         human=human,
         controls={name: _agreement(rated, scores_N, how) for name, scores_N in controls.items()},
+        silent_controls=tuple(name for name in how.controls if name not in controls),
         levels=levels,
         confusion=confusion,
         reliability=reliability.bins(rated.human, fitted.scores_N, rated.clusters),
@@ -331,12 +333,15 @@ def _notes(rated: Rated, found: _Findings) -> tuple[str, ...]:
     """What a reader of the card should know beside its figures."""
     notes = []
     if rated.n_repeats:
-        notes.append(f"{rated.n_repeats} times an item came up again before who had judged it; the last label counts")
-    if rated.labels and all(len(scores) == 1 for scores in rated.ratings):
+        notes.append(
+            f"{rated.n_repeats} times an item came up again for somebody who had judged it; the last label counts"
+        )
+    if rated.ratings and all(len(scores) == 1 for scores in rated.ratings):
         notes.append("one annotator an item: how well people agree with each other is not known")
-    for each in found.maps[:1]:
-        if "instead_of" in each.parameters:
-            notes.append(
-                f"the calibration is {each.kind} in place of {each.parameters['instead_of']}: {each.parameters['why']}"
-            )
+    for name in found.silent_controls:
+        notes.append(f"not compared with {escape(name)}, which has too few verdicts on the labelled items")
+    for fitted in found.maps[:1]:
+        if "instead_of" in fitted.parameters:
+            wanted, why = fitted.parameters["instead_of"], fitted.parameters["why"]
+            notes.append(f"the calibration is {fitted.kind} in place of {wanted}: {why}")
     return tuple(notes)

@@ -25,13 +25,14 @@ def control_scores(
 ) -> dict[str, FloatArray]:
     """Name -> scores (N,) out of fold, nan where a control has no verdict; the constant is always among them.
 
-    folds_N: the judge's own folds, which a control with a verdict on every item has too.
+    A control that has too few verdicts to be calibrated, such as a metric where labels have no right answers, is left
+    out. folds_N: the judge's own folds, which a control with a verdict on every item has too.
     """
     found = {CONSTANT: constant_scores(rated.human, folds_N)}
     for name, control in controls.items():
         outcomes = rate(control, rated.items, generator, _silent)
         found[name] = _out_of_fold(rated, [outcomes[item.id] for item in rated.items], n_folds=n_folds, seed=seed)
-    return found
+    return {name: scores_N for name, scores_N in found.items() if np.isfinite(scores_N).any()}
 
 
 def constant_scores(human_N: FloatArray, folds_N: IntArray) -> FloatArray:

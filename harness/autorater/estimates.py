@@ -1,41 +1,44 @@
-"""What people's labels and a judge's verdicts say of a system, or of two: corrected, with the interval it has earned.
-
-Two things are refused that would make an interval short and wrong: correcting by labels that fitted the judge, and
-correcting one system's verdicts by labels on another's answers.
-"""
+"""What people's labels and a judge's verdicts say of a system, or of two, with the interval that it has earned."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Literal, TypeAlias
 
-import numpy as np
-
+from harness.autorater.rows import (
+    DIFFERENCE,
+    SCORE,
+    Row,
+    Target,
+    estimate,
+    finite,
+    foreign_systems,
+    missing_warning,
+    named,
+    record,
+    refuse_few,
+    refuse_leak,
+    transport_error,
+    transport_warning,
+    transported,
+)
 from harness.core.errors import HarnessError
 from harness.core.judging import Label, latest, text_hash
 from harness.core.licences import Corrected, Validation
-from harness.core.types import FloatArray
 from harness.data.display import escape, quote
-from harness.stats import ppi, rates
+from harness.stats import ppi
 from harness.stats.decision import decide
 from harness.stats.ppi import PPI
-from harness.stats.resampling import is_zero_one
-
-Target: TypeAlias = Literal["population", "test set"]
-_SCORE = (0.0, 1.0)
-_DIFFERENCE = (-1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
     """An item that a claim is about, or that is labelled in its stead.
 
-    item: as `Label.item`. score: the judge's, calibrated, in [0, 1]; None where there is no verdict. stratum: the
-    part that labels were drawn from, if known of every item.
+    item: as `Label.item`. score: the judge's, calibrated, in [0, 1]; None or nan where there is no verdict. stratum:
+    the part that labels were drawn from, if known of every item.
     """
 
     item: str
@@ -59,17 +62,6 @@ class TestSample:
     answers: tuple[str, str]
     scores: tuple[float, float] | None = None
     stratum: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One unit of an estimate: by people (None without a label), by the judge (None without a verdict)."""
-
-    human: float | None
-    judged: float | None
-    cluster: str
-    stratum: str
-    probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,29 +93,29 @@ def corrected(
     `warning`. target: whether the interval is about these items, or what they were drawn from (always, if
     transported).
 
-    HarnessError E-LEAK; E-TRANSPORT, whatever is assumed where there are fewer than 30 labels or no verdicts on the
-    claimed system; E-LABELS for fewer than two labelled items, or labels of items not in `judged`.
+    HarnessError E-LEAK; E-TRANSPORT, whatever is assumed where labels are few or all alike, or there are no verdicts on
+    the claimed system; E-LABELS for fewer than two labelled items, or labels of items not in `judged`.
     """
     labels = latest(labels)
-    _refuse_leak(labels, fitted_on, out_of_fold)
-    foreign = _foreign(labels, systems)
+    refuse_leak(labels, fitted_on, out_of_fold)
+    foreign = foreign_systems(labels, systems)
     if foreign and not assume_transport:
-        raise _transport_error(foreign, systems)
+        raise transport_error(foreign, systems)
     people = _means(_item(label, systems) for label in labels)
     _refuse_unknown(people, {each.item for each in judged})
     chances = {_item(label, systems)[0]: label.probability for label in labels}
     rows = [
-        _Row(people.get(each.item), each.score, each.cluster, each.stratum, chances.get(each.item, 1.0))
+        Row(people.get(each.item), finite(each.score), each.cluster, each.stratum, chances.get(each.item, 1.0))
         for each in judged
     ]
-    _refuse_few(rows)
-    found = _transported(rows, foreign, systems) if foreign else _estimate(rows, bounds=_SCORE, target=target)
-    return _record(
+    refuse_few(rows)
+    found = transported(rows, foreign, systems) if foreign else estimate(rows, bounds=SCORE, target=target)
+    return record(
         name,
         found,
         target="population" if foreign else target,
         systems=tuple(sorted({system for label in labels for system in label.systems})),
-        warnings=[*_transport_warning(foreign, systems), *_missing_warning(rows)],
+        warnings=[*transport_warning(foreign, systems), *missing_warning(rows)],
         p=None,
     )
 
@@ -148,20 +140,23 @@ def validate(
     them has to do without verdicts. simulated: whether annotators were.
 
     HarnessError E-LABELS: no such labels, other kinds mixed in, answers that are not this run's, fewer than two
-    samples with both sides labelled. E-LEAK: a final label fitted the judge. E-TRANSPORT: labels of other systems.
+    samples with both sides labelled. E-LEAK: a final label fitted the judge. E-TRANSPORT: all labels are of other
+    systems; where some are, they are left out and counted in `warning`.
     """
     labels = [label for label in latest(labels) if label.round == "final" and label.criterion == criterion]
     _refuse_unfit(labels, criterion)
-    _refuse_leak(labels, fitted_on, ())
-    foreign = _foreign(labels, (candidate, baseline))
-    if foreign:
-        raise _transport_error(foreign, (candidate, baseline))
+    refuse_leak(labels, fitted_on, ())
+    foreign = foreign_systems(labels, (candidate, baseline))
+    n_all = len(labels)
+    labels = [label for label in labels if set(label.systems) <= {candidate, baseline}]
+    if not labels:
+        raise transport_error(foreign, (candidate, baseline))
     by_sample = _by_sample(labels, samples, (candidate, baseline))
-    votes = {sample: _vote(group, candidate, baseline) for sample, group in by_sample.items()}
+    votes = {sample.id: _vote(by_sample[sample.id], sample, candidate) for sample in samples if sample.id in by_sample}
     voted = {sample: vote for sample, vote in votes.items() if vote is not None}
     rows = [_difference_row(sample, voted.get(sample.id)) for sample in samples]
-    _refuse_few(rows)
-    difference = _estimate(rows, bounds=_DIFFERENCE, target=target)
+    refuse_few(rows)
+    difference = estimate(rows, bounds=DIFFERENCE, target=target)
     sides = _sides(samples, voted, difference, target, is_pair=labels[0].kind == "pair")
     answer = decide(
         delta=difference.value,
@@ -170,9 +165,13 @@ def validate(
         p_adjusted=difference.p,
         smallest_effect=smallest_effect,
     )
-    warnings = [*_missing_warning(rows), *_one_sided_warning(len(votes) - len(voted))]
+    warnings = [
+        *missing_warning(rows),
+        *_one_sided_warning(len(votes) - len(voted)),
+        *_unused_warning(n_all - len(labels), foreign),
+    ]
     records = [
-        _record(name, found, target=target, systems=systems, warnings=warnings, p=p)
+        record(name, found, target=target, systems=systems, warnings=warnings, p=p)
         for name, found, systems, p in (
             (candidate, sides[0], (candidate,), None),
             (baseline, sides[1], (baseline,), None),
@@ -225,83 +224,6 @@ def _how(found: Corrected, unit: str) -> str:
     )
 
 
-def _estimate(
-    rows: Sequence[_Row],
-    *,
-    bounds: tuple[float, float],
-    target: Target,
-    lam: float | Mapping[Hashable, float] | None = None,
-) -> PPI:
-    """The mean over all rows; rates of 0/1 labels with Wilson's interval."""
-    labelled, others = [row for row in rows if row.human is not None], [row for row in rows if row.human is None]
-    human_n = np.array([row.human for row in labelled], dtype=np.float64)
-    strata_n, strata_N = _strata(labelled, others)
-    fill = _mean_verdict(rows)
-    if ppi.too_few(human_n, [row.cluster for row in labelled]):
-        lam = None
-    estimate = rates.rate if bounds == _SCORE and is_zero_one(human_n) else partial(ppi.mean, bounds=bounds)
-    found = estimate(
-        human_n,
-        _verdicts(labelled, fill),
-        _verdicts(others, fill),
-        clusters_n=[row.cluster for row in labelled],
-        clusters_N=[row.cluster for row in others],
-        strata_n=strata_n,
-        strata_N=strata_N,
-        probabilities_n=_chances(labelled) if strata_n is None else None,
-        pool=len(rows) if target == "test set" else None,
-        lam=lam,
-    )
-    return replace(found, N=0) if fill is None else found
-
-
-def _transported(rows: Sequence[_Row], foreign: Sequence[str], systems: tuple[str, ...]) -> PPI:
-    """The verdicts' mean on the claimed system, less the judge's mean error on what was labelled.
-
-    The verdicts weigh 1: with any other weight their mean would be mixed with another system's level.
-    """
-    labelled, others = [row for row in rows if row.human is not None], [row for row in rows if row.human is None]
-    fill = _mean_verdict(rows)
-    if fill is None or not others or len(labelled) < ppi.LEAST_LABELS:
-        raise _transport_error(foreign, systems)
-    return ppi.mean(
-        np.array([row.human for row in labelled], dtype=np.float64),
-        _verdicts(labelled, fill),
-        _verdicts(others, fill),
-        clusters_n=[row.cluster for row in labelled],
-        clusters_N=[row.cluster for row in others],
-        bounds=_SCORE,
-        lam=1.0,
-    )
-
-
-def _mean_verdict(rows: Sequence[_Row]) -> float | None:
-    """What stands where a judge has no verdict: any rule will do that asks no label. None without any verdict."""
-    scores = [row.judged for row in rows if row.judged is not None]
-    return sum(scores) / len(scores) if scores else None
-
-
-def _verdicts(rows: Sequence[_Row], fill: float | None) -> FloatArray:
-    return np.array([(fill or 0.0) if row.judged is None else row.judged for row in rows], dtype=np.float64)
-
-
-def _strata(labelled: Sequence[_Row], others: Sequence[_Row]) -> tuple[list[Hashable] | None, list[Hashable] | None]:
-    """Strata where every item has one, and there are two labelled clusters or more in each; else none."""
-    clusters: dict[str, set[str]] = {}
-    for row in labelled:
-        clusters.setdefault(row.stratum, set()).add(row.cluster)
-    names = {row.stratum for row in (*labelled, *others)}
-    if len(names) < 2 or "" in names or any(len(clusters.get(name, ())) < 2 for name in names):
-        return None, None
-    return [row.stratum for row in labelled], [row.stratum for row in others]
-
-
-def _chances(labelled: Sequence[_Row]) -> FloatArray | None:
-    """Chances of being labelled, where they are not all the same."""
-    chances = [row.probability for row in labelled]
-    return np.array(chances, dtype=np.float64) if len(set(chances)) > 1 else None
-
-
 def _sides(
     samples: Sequence[TestSample], voted: Mapping[str, _Voted], difference: PPI, target: Target, *, is_pair: bool
 ) -> tuple[PPI, PPI]:
@@ -312,7 +234,7 @@ def _sides(
     found = []
     for side in (0, 1):
         rows = [_side_row(sample, voted.get(sample.id), side, alone=alone) for sample in samples]
-        found.append(_estimate(rows, bounds=_SCORE, target=target, lam=None if alone else difference.lams))
+        found.append(estimate(rows, bounds=SCORE, target=target, lam=None if alone else difference.lams))
     return found[0], found[1]
 
 
@@ -322,38 +244,16 @@ def _side_of_pair(difference: PPI, sign: int) -> PPI:
     return replace(difference, value=(1 + sign * difference.value) / 2, low=ends[0], high=ends[1], se=difference.se / 2)
 
 
-def _side_row(sample: TestSample, vote: _Voted | None, side: int, *, alone: bool) -> _Row:
+def _side_row(sample: TestSample, vote: _Voted | None, side: int, *, alone: bool) -> Row:
     human = None if vote is None else (vote.candidate, vote.baseline)[side]
-    judged = None if sample.scores is None or alone else sample.scores[side]
-    return _Row(human, judged, sample.cluster, sample.stratum, 1.0 if vote is None else vote.probability)
+    judged = None if sample.scores is None or alone else finite(sample.scores[side])
+    return Row(human, judged, sample.cluster, sample.stratum, 1.0 if vote is None else vote.probability)
 
 
-def _difference_row(sample: TestSample, vote: _Voted | None) -> _Row:
+def _difference_row(sample: TestSample, vote: _Voted | None) -> Row:
     human = None if vote is None else vote.candidate - vote.baseline
-    judged = None if sample.scores is None else sample.scores[0] - sample.scores[1]
-    return _Row(human, judged, sample.cluster, sample.stratum, 1.0 if vote is None else vote.probability)
-
-
-def _record(
-    name: str, found: PPI, *, target: Target, systems: tuple[str, ...], warnings: Sequence[str], p: float | None
-) -> Corrected:
-    return Corrected(
-        name=name,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        p=p,
-        n_labels=found.n,
-        n_judged=found.N,
-        n_clusters=found.n_clusters,
-        lam=found.lam,
-        rho=found.rho,
-        effective_labels=found.effective_labels,
-        method=found.method,
-        target=target,
-        label_systems=systems,
-        warning="; ".join(warnings),
-    )
+    judged = None if sample.scores is None else finite(sample.scores[0] - sample.scores[1])
+    return Row(human, judged, sample.cluster, sample.stratum, 1.0 if vote is None else vote.probability)
 
 
 def _item(label: Label, systems: tuple[str, ...]) -> tuple[str, float]:
@@ -404,69 +304,33 @@ def _is_of(label: Label, sample: TestSample, systems: tuple[str, str]) -> bool:
     return label.answers == tuple(answers[system] for system in label.systems)
 
 
-def _vote(labels: Sequence[Label], candidate: str, baseline: str) -> _Voted | None:
+def _vote(labels: Sequence[Label], sample: TestSample, candidate: str) -> _Voted | None:
     """People's mean scores of both sides of one sample; None where nobody judged one of them."""
+    probability = labels[0].probability
     if labels[0].kind == "pair":
-        share = _mean([_item(label, (candidate, baseline))[1] for label in labels])
-        return _Voted(share, 1 - share, labels[0].probability)
+        share = _mean([label.score if label.systems[0] == candidate else 1 - label.score for label in labels])
+        return _Voted(share, 1 - share, probability)
+    if sample.answers[0] == sample.answers[1]:
+        # One text: whoever judged it judged both, and that one person's two scores of it differ is chance.
+        share = _mean([label.score for label in labels])
+        return _Voted(share, share, probability)
     of_candidate = [label.score for label in labels if label.systems == (candidate,)]
-    of_baseline = [label.score for label in labels if label.systems == (baseline,)]
+    of_baseline = [label.score for label in labels if label.systems != (candidate,)]
     if not of_candidate or not of_baseline:
         return None
-    return _Voted(_mean(of_candidate), _mean(of_baseline), labels[0].probability)
+    return _Voted(_mean(of_candidate), _mean(of_baseline), probability)
 
 
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _foreign(labels: Sequence[Label], systems: tuple[str, ...]) -> list[str]:
-    """Names of systems that were labelled and are not those of the claim."""
-    return sorted({system for label in labels for system in label.systems} - set(systems))
-
-
-def _refuse_leak(labels: Sequence[Label], fitted_on: Collection[str], out_of_fold: Collection[str]) -> None:
-    leaked = sorted(({label.id for label in labels} & set(fitted_on)) - set(out_of_fold))
-    if leaked:
-        raise HarnessError(
-            f"{len(leaked)} of {len(labels)} labels fitted the judge and would correct it as well, "
-            f"the first of them label {quote(leaked[0])}: its errors would look smaller than they are",
-            fix="correct by labels that the judge has not seen, such as those of harness label RUN round=final",
-            code="E-LEAK",
-        )
-
-
-def _transport_error(foreign: Sequence[str], systems: tuple[str, ...]) -> HarnessError:
-    return HarnessError(
-        f"people judged answers of {_named(foreign)}, and the claim is about {_named(systems)}: "
-        "a judge may err differently on the two, which these labels cannot show",
-        fix="label answers of the systems that the claim is about: harness label RUN round=final",
-        code="E-TRANSPORT",
-    )
-
-
-def _transport_warning(foreign: Sequence[str], systems: tuple[str, ...]) -> list[str]:
-    if not foreign:
-        return []
-    return [
-        f"corrected by labels on answers of {_named(foreign)}, not of {_named(systems)}: "
-        "valid only if the judge errs alike on both"
-    ]
-
-
-def _missing_warning(rows: Sequence[_Row]) -> list[str]:
-    missing = sum(row.judged is None for row in rows)
-    if not missing or missing == len(rows):
-        return []
-    return [f"{missing} of {len(rows)} items have no verdict and stand at the mean of the others"]
-
-
 def _one_sided_warning(n: int) -> list[str]:
-    return [f"{n} samples with a label on one side only are left out"] if n else []
+    return [f"samples left out because only one side has a label: {n}"] if n else []
 
 
-def _named(systems: Sequence[str]) -> str:
-    return " and ".join(quote(system, 40) for system in systems)
+def _unused_warning(n: int, foreign: Sequence[str]) -> list[str]:
+    return [f"labels left out because they are of {named(foreign)}: {n}"] if n else []
 
 
 def _refuse_unknown(people: Collection[str], judged: Collection[str]) -> None:
@@ -496,17 +360,7 @@ def _refuse_unfit(labels: Sequence[Label], criterion: str) -> None:
     splits = {label.split for label in labels} - {"", "test"}
     if splits:
         raise HarnessError(
-            f"final labels for {quote(criterion)} are on {_named(sorted(splits))}, where the checkpoint was chosen",
+            f"final labels for {quote(criterion)} are on {named(sorted(splits))}, where the checkpoint was chosen",
             fix="label answers on test: harness label RUN round=final",
-            code="E-LABELS",
-        )
-
-
-def _refuse_few(rows: Sequence[_Row]) -> None:
-    labelled = {row.cluster for row in rows if row.human is not None}
-    if len(labelled) < 2:
-        raise HarnessError(
-            f"labels on {len(labelled)} prompts are too few for an interval",
-            fix="label 30 prompts or more, 100 to compare two systems; harness judge plan says how many are needed",
             code="E-LABELS",
         )

@@ -69,7 +69,8 @@ def grade(
 
 def uncalibrated(judge: str, why: str, *, delta: float, fingerprint: Mapping[str, str], n_items: int = 0) -> Licence:
     """The licence of a judge that no labels speak for."""
-    line = GateLine("G0", "labels", "fail", why, max(MIN_LABELS - n_items, 1))
+    more = MIN_LABELS - n_items if n_items < MIN_LABELS else None
+    line = GateLine("G0", "labels", "fail", why, more)
     return Licence(judge, "uncalibrated", fingerprint, (line,), reasons_for("uncalibrated", (line,)), delta)
 
 
@@ -271,7 +272,8 @@ def _decisive(line: GateLine) -> bool:
 
 
 def _sentence(line: GateLine) -> str:
-    more = "" if line.more_labels is None else f"; about {line.more_labels} more labels are likely to settle it"
+    n = line.more_labels
+    more = "" if n is None else f"; about {n} more {'label is' if n == 1 else 'labels are'} likely to settle it"
     return f"{line.code}: {line.what}{more}."
 
 

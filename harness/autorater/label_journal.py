@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,7 @@ from types import TracebackType
 from harness.autorater.label_rows import label_of, line_of, strict_json
 from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.judging import Label
-from harness.data.display import escape
+from harness.data.display import escape, quote
 from harness.store import disk
 
 
@@ -49,7 +50,7 @@ class LabelJournal:
         if known is not None:
             if replace(known, time=label.time) != label:
                 raise HarnessError(
-                    f"another label has the id {escape(label.id)}", fix="give each label its own id", code="E-LABELS"
+                    f"another label has the id {quote(label.id)}", fix="give each label its own id", code="E-LABELS"
                 )
             return False
         self._write(line_of(label))
@@ -88,7 +89,18 @@ class LabelJournal:
         with disk.guarded(self.path, "write"):
             os.fsync(self._descriptor)
             disk.sync_folder(self.path.parent)
-        return {label.id: label for label in labels}
+        return self._by_id(labels)
+
+    def _by_id(self, labels: Sequence[Label]) -> dict[str, Label]:
+        known: dict[str, Label] = {}
+        for number, label in enumerate(labels, 1):
+            if known.setdefault(label.id, label) != label:
+                raise HarnessError(
+                    f"{escape(self.path.name)}:{number} is another label with the id {quote(label.id)}",
+                    fix="give each label its own id",
+                    code="E-LABELS",
+                )
+        return known
 
     def _mend(self, tail: bytes, start: int) -> list[bytes]:
         """A last line without its end: kept where it is a whole label, else set aside and cut off."""

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from harness import registry
 from harness.autorater.calibrate import calibrate, predict
-from harness.autorater.canaries import canaries, verdict_on_canaries
+from harness.autorater.canaries import canaries, middle_of, verdict_on_canaries
 from harness.autorater.configuration import ConfiguredJudge
 from harness.autorater.probes import run_probes
 from harness.autorater.rating import rate
@@ -186,11 +186,14 @@ def _heard(card: JudgeCard, judge: Judge, labels: Sequence[Label], generator: Ge
     from harness.autorater.rating import items_of
 
     items = items_of(labels)
-    false = canaries(items, n=N_CANARIES, seed=how.seed)
-    verdicts = [v for v in rate(judge, false, generator, _silent).values() if isinstance(v, Verdict)]
-    scores = predict(card, verdicts)
-    human = [label.score for label in labels]
-    why = verdict_on_canaries(scores, threshold=float(np.median(human)))
+    real_N, false_N = (
+        predict(card, [v for v in rate(judge, asked, generator, _silent).values() if isinstance(v, Verdict)])
+        for asked in (items, canaries(items, n=N_CANARIES, seed=how.seed))
+    )
+    if not len(real_N):
+        return card
+    threshold = 0.5 if judge.takes == "pair" else middle_of(real_N)
+    why = verdict_on_canaries(false_N, threshold=threshold)
     if why is None:
         return card
     grade = card.licence.grade if card.licence.grade == "uncalibrated" else "advisory"

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import stats
 
 from harness.autorater import alterations
+from harness.autorater.canaries import middle_of
 from harness.autorater.rating import rate
 from harness.core.judging import Item, Pair, Single, Verdict
 from harness.core.licences import Passed, Probe
@@ -79,8 +80,8 @@ class _Trial:
 
     @cached_property
     def middle(self) -> float:
-        """What a score must exceed to stand above the middle: the median of real answers, 1/2 for pairs."""
-        return 0.5 if self.is_pairs else float(np.median(list(self.scores.values())))
+        """What a score must exceed to stand above the middle of the real answers; 1/2 for pairs."""
+        return 0.5 if self.is_pairs else middle_of(np.array(list(self.scores.values())))
 
     @cached_property
     def bare(self) -> tuple[list[Item], Mapping[str, float]]:
@@ -179,8 +180,8 @@ def _run(trial: _Trial, name: str, what: str, limit: str, run: Callable[[_Trial]
             )
         found = run(trial)
     except _NotRun as why:
-        limit = limit if why.applies else NOT_APPLICABLE
-        return Probe(name, f"{what}: {why}", None, None, None, 0, limit, "not run")
+        shown = limit.format(delta=trial.delta) if why.applies else NOT_APPLICABLE
+        return Probe(name, f"{what}: {why}", None, None, None, 0, shown, "not run")
     said = f"{what}: {found.said}" if found.said else what
     value, low, high = (None if math.isnan(each) else each for each in (found.value, found.low, found.high))
     return Probe(name, said, value, low, high, found.n, limit.format(delta=trial.delta), found.passed, found.examples)
@@ -265,6 +266,8 @@ def _self_preference(trial: _Trial) -> _Finding:
         raise _NotRun("no system is of the judge's own base", applies=False)
     own_N = np.array([_own(item, trial.own_systems) for item in trial.known])
     counts = [int((own_N == value).sum()) for value in np.unique(own_N)]
+    if len(counts) < 2 and np.all(own_N == 1):
+        raise _NotRun("every labelled answer comes from the judge's own base: there are no others", applies=False)
     if len(counts) < 2 or min(counts) < _FEWEST_ITEMS:
         raise _NotRun(f"it takes {_FEWEST_ITEMS} labelled answers of its own base and as many of others")
     human_N = np.array([trial.human[item.id] for item in trial.known])

@@ -3,7 +3,7 @@
 Its one skill is to repeat the last user turn in capitals. How often it manages depends on a hash of the prompt, on the
 shots it sees and on the checkpoint. As a judge it likes capitals: the larger their share in the last 200 characters of
 the last user turn, the likelier are later labels (in the order of their tokens), a checkpoint's skill making the
-difference larger. Nothing depends on time, batching or order.
+difference larger; half of the letters are enough. Nothing depends on time, batching or order.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ _END = 259
 _SPELLED = {**{token: f"<|{role}|>" for role, token in _ROLES.items()}, _END: "<|end|>"}
 _BASE_SKILL = 0.2
 _SKILL_PER_SHOT = 0.05
-# A judge's liking: what it looks at, how far apart the first and last label's logits can be, and what chance adds.
+# A judge's liking: how much it looks at, the share of capitals that is enough, how far apart the first and the last
+# label's logits can be, and what chance adds.
 _LOOKED_AT = 200
+_ENOUGH = 0.5
 _SPREAD = 6.0
 _NOISE = 0.3
 
@@ -144,7 +146,7 @@ class FakeBackend:
 
     def _score(self, request: Request, labels: Labels) -> LabelScores:
         text, _ = self._last_turn(request)
-        lean = 2 * _share(text, str.isupper, of=str.isalpha) - 1
+        lean = 2 * min(1.0, _share(text, str.isupper, of=str.isalpha) / _ENOUGH) - 1
         ranks = {label: rank for rank, label in enumerate(sorted(labels))}
         logits = [
             lean * (1 + _skill(request)) * _SPREAD * (ranks[label] / max(1, len(labels) - 1) - 0.5)

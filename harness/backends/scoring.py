@@ -34,7 +34,7 @@ RECORDING = "label-scores.jsonl"
 
 
 def check_labels(labels: Labels) -> None:
-    """E-LABEL-TOKENS for an empty label, and for one that is another one or its beginning: their chances would overlap."""
+    """E-LABEL-TOKENS for an empty label, and for one that is another or its beginning: their chances would overlap."""
     for place, label in enumerate(labels):
         others = [*labels[:place], *labels[place + 1 :]]
         if not label or any(other[: len(label)] == label for other in others):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,8 @@ def _ask(asked: _Asked, *, open_browser: bool) -> None:
         file = Path(f"labels-{asked.settings.spec.task.name}-{sheet.id}.{asked.words.form}")
         disk.write_atomic(file, content)
         echo(f"{len(sheet.items)} to label: {file}")
-        echo(f"when done: harness label {' '.join(asked.typed)} import=FILE" + _annotator_hint(asked))
+        again = shlex.join(word for word in asked.typed if not word.startswith("as="))
+        echo(f"when done: harness label {again} import=FILE" + _annotator_hint(asked))
         return
     with LabelJournal(asked.labels) as journal:
         n_before = len(journal.labels)

@@ -148,8 +148,11 @@ def text_hash(*texts: str) -> str:
 
 
 def latest(labels: Sequence[Label]) -> tuple[Label, ...]:
-    """The labels that count: of each annotator, item, criterion and round the last one, in the order of the first."""
+    """The labels that count: the last one of each annotator, of what was judged and whose, in the order of the first.
+
+    Two systems that say the same are two things to judge: their difference is a tie, not a gap.
+    """
     kept: dict[tuple[str, ...], Label] = {}
     for label in labels:
-        kept[(label.annotator, label.item, label.criterion, label.round)] = label
+        kept[(label.annotator, label.item, *label.systems, label.criterion, label.round)] = label
     return tuple(kept.values())

@@ -125,17 +125,18 @@ class LabelApp:
             return self._refuse(body)
         fields = _fields(body)
         item, annotator = self._item(fields["item"]), self._named(fields["annotator"])
+        value = self._value(fields["value"])
         label = label_for(
             self._sheet,
             item,
-            self._value(fields["value"]),
+            value,
             annotator=annotator,
             id=_id(fields["id"], item),
             guideline=text_hash(self._rubric),
             time=self._now(),
         )
-        self._journal.append(label)
-        self._answers = given(self._sheet, self._journal.labels)
+        if self._journal.append(label):
+            self._answers.setdefault(annotator, {})[item.id] = value
         return self._progress(annotator)
 
     def _item(self, name: JsonValue) -> SheetItem:

@@ -134,7 +134,7 @@ def came_back(path: Path, sheet: Sheet, *, annotator: str = "", rubric: str = ""
     """
     if is_sheet(path):
         return LabelFile(read_csv_sheet(path, sheet, annotator=annotator, rubric=rubric))
-    file = read_labels(path)
+    file = read_labels(path, guideline=text_hash(rubric) if rubric else "")
     known = {item.id for item in sheet.items}
     labels = [restored([label], sheet)[0] if item_id(label.id) in known else label for label in file.labels]
     others = sum(item_id(label.id) not in known for label in labels)

@@ -46,7 +46,7 @@ def serve(
     """Serve the sheet until Ctrl-C, or until nothing was asked for idle_s seconds.
 
     on_ready gets the link, with the secret in it, once it works. annotator: the one who labels; empty: the page asks.
-    port 0: any free one. E-EXTRA where the server's libraries are not installed, E-PORT where the port is taken.
+    port 0: any free one. E-INSTALL where the server's libraries are not installed, E-PORT where the port is taken.
     """
     config_type, server_type = _uvicorn()
     with _bound(port) as listening:
@@ -70,7 +70,7 @@ def serve(
         server = server_type(config)
         link = f"http://127.0.0.1:{guard.port}/?token={guard.token}"
         with (
-            _opener(link) if open_browser else contextlib.nullcontext() as file,
+            opener(link) if open_browser else contextlib.nullcontext() as file,
             contextlib.suppress(KeyboardInterrupt),
         ):
             asyncio.run(_serve(server, listening, app, idle_s, lambda: _announce(on_ready, link, file)))
@@ -131,7 +131,7 @@ def _announce(on_ready: Callable[[str], None], link: str, file: Path | None) -> 
 
 
 @contextlib.contextmanager
-def _opener(link: str) -> Iterator[Path]:
+def opener(link: str) -> Iterator[Path]:
     """A file that leads to the link. A browser's arguments are seen by everybody on the machine; the file is not."""
     with tempfile.TemporaryDirectory(prefix="harness-label-") as folder:
         file = Path(folder) / "open.html"
@@ -165,6 +165,6 @@ def _uvicorn() -> tuple[type[uvicorn.Config], type[uvicorn.Server]]:
         raise HarnessError(
             "the labelling page needs libraries that are not installed",
             fix="pip install 'sft-harness[label]', or label without a server: an offline sheet",
-            code="E-EXTRA",
+            code="E-INSTALL",
         ) from error
     return Config, Server

@@ -90,7 +90,7 @@ def draw(
     items: by whose they are. For `pair` single answers are made into pairs: each further system against the first one,
     on the same prompt. scores: item id -> a judge's score; strata are then fifths of a prompt's mean score besides the
     systems it has. samples: item id -> its sample's, where they differ. overlap: share of the prompts that every
-    annotator labels. E-LABEL where there is nothing to draw from, E-SURROGATE for texts that no file can hold.
+    annotator labels. E-SHEET where there is nothing to draw from, E-SURROGATE for texts that no file can hold.
     """
     given = [item for each in items.values() for item in each]
     json_text([text for item in given for text in _texts(item)])
@@ -191,7 +191,7 @@ def round_half_up(number: float) -> int:
 
 def _nothing(why: str) -> HarnessError:
     return HarnessError(
-        f"there is nothing to label: {why}", fix="name a run with outputs, and a larger n", code="E-LABEL"
+        f"there is nothing to label: {why}", fix="name a run with outputs, and a larger n", code="E-SHEET"
     )
 
 
@@ -210,7 +210,7 @@ def _singles(items: Sequence[Item]) -> list[Item]:
         raise HarnessError(
             f"{len(pairs)} of {len(items)} items are pairs, and what is asked is about single answers",
             fix="ask for kind=pair, or give the answers one by one",
-            code="E-LABEL",
+            code="E-SHEET",
         )
     return list(items)
 

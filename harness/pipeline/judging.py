@@ -162,7 +162,7 @@ def judged(metrics: Sequence[AnyMetric], asking: Asking) -> Judged:
 def _ready(metric: JudgeMetric, asking: Asking) -> JudgedMetric:
     configured, stages = metric.configured, asking.stages
     backend = _backend(configured, asking)
-    generator = CachedGenerator(backend, asking.scores, stages.folder.folder / layout.LABEL_SCORES)
+    generator = CachedGenerator(backend, asking.scores, stages.folder.folder / layout.label_scores(configured.name))
     with stages.timed(f"{metric.name}: fit") as progress:
         judge = fitted(configured, backend, asking.licensing, progress)
     how = asking.licensing
@@ -180,6 +180,8 @@ def _ready(metric: JudgeMetric, asking: Asking) -> JudgedMetric:
         return {file: canonical(card)}
 
     stages.run(f"{metric.name}: calibrate", inputs, make)
+    if generator.note is not None:
+        stages.note(generator.note)
     card = stages.folder.load(JudgeCard, file)
     return JudgedMetric(configured, licensed=LicensedJudge(judge, card), generator=generator, stages=stages)
 

@@ -78,7 +78,7 @@ def labels_only(
         bounds=(0.0, 1.0),
         level=level,
     )
-    simple = clusters_n is None and probabilities_n is None and pool is None
+    simple = found.n_clusters == found.n and probabilities_n is None and pool is None
     return _wilson(found, simple=simple, most=found.n if pool is None else pool, level=level)
 
 

@@ -54,3 +54,8 @@ def evaluation(candidate: str, split: str) -> str:
 def judge_card(judge: str) -> str:
     """File of what was found out about a judge."""
     return f"{JUDGES}/{judge}/{JUDGE_CARD}"
+
+
+def label_scores(judge: str) -> str:
+    """File of all that a judge's model answered, as `backend=replay` reads it."""
+    return f"{JUDGES}/{judge}/{LABEL_SCORES}"

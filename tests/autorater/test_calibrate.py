@@ -207,6 +207,14 @@ def test_metric_is_a_control_too_and_the_constant_always(tmp_path: Path):
     assert all(figure.n == 200 for figure in made.controls["chrf"])
 
 
+def test_metric_without_right_answers_is_no_control_and_the_card_says_so(tmp_path: Path):
+    found = [replace(each, references=()) for each in labels()]
+    chrf = reference.create(context("likert", metric="chrf"))
+    made = card(imitator(found, tmp_path, rho=0.9), found, probes=(PASSED,), controls={"chrf": chrf})
+    assert (set(made.controls), made.licence.grade) == ({"constant", "length"}, "drive")
+    assert "not compared with chrf, which has too few verdicts on the labelled items" in made.notes
+
+
 def test_answer_that_two_systems_gave_counts_for_both_when_they_are_compared(tmp_path: Path):
     found = labels(50)
     same = [replace(each, id=f"too {each.id}", systems=("third",)) for each in found if each.systems == ("base",)]

@@ -201,7 +201,8 @@ def test_strata_that_are_known_of_every_sample_are_used(rng):
 
 def test_samples_without_a_verdict_stay_in_and_are_told(rng):
     labels, samples, _ = experiment(rng)
-    samples[3:6] = [replace(each, scores=None) for each in samples[3:6]]
+    samples[3:5] = [replace(each, scores=None) for each in samples[3:5]]
+    samples[5] = replace(samples[5], scores=(float("nan"), 0.5))
     found = claim(labels, samples).difference
     assert found.n_labels + found.n_judged == 200
     assert found.warning == "3 of 200 items have no verdict and stand at the mean of the others"
@@ -211,7 +212,7 @@ def test_a_sample_with_one_side_labelled_is_left_out_and_told(rng):
     labels, samples, _ = experiment(rng)
     found = claim(labels[1:], samples).difference
     assert found.n_labels == 99
-    assert found.warning == "1 samples with a label on one side only are left out"
+    assert found.warning == "samples left out because only one side has a label: 1"
 
 
 def test_a_claim_about_this_test_set_is_narrower_and_says_so(rng):
@@ -276,7 +277,6 @@ def test_a_label_corrects_a_judge_that_it_fitted_only_out_of_fold():
 @pytest.mark.parametrize(
     ("change", "code", "says"),
     [
-        ({"systems": ("step-000050",), "answers": ("x",)}, "E-TRANSPORT", "'step-000050'"),
         ({"split": "validation"}, "E-LABELS", "'validation'"),
         ({"kind": "likert", "value": 5}, "E-LABELS", "likert, pass_fail"),
         ({"answers": ("an older answer",)}, "E-LABELS", "answers that this run did not give"),
@@ -292,10 +292,38 @@ def test_final_labels_of_something_else_are_refused(change, code, says, rng):
         assert says in refused(code, lambda: claim(labels, samples))
 
 
+def test_final_labels_of_another_checkpoint_are_refused_and_where_others_remain_left_out(rng):
+    labels, samples, _ = experiment(rng)
+    earlier = [
+        replace(label, id=label.id + "-earlier", systems=("step-000050",), answers=("an earlier answer",))
+        for label in labels
+        if label.systems == (CANDIDATE,)
+    ]
+    says = refused("E-TRANSPORT", lambda: claim(earlier, samples))
+    assert "people judged answers of 'step-000050'" in says
+    found = claim([*labels, *earlier], samples).difference
+    assert found.warning == "labels left out because they are of 'step-000050': 100"
+    assert replace(found, warning="") == claim(labels, samples).difference
+
+
+def test_one_text_from_both_systems_is_a_tie_however_often_it_was_judged(rng):
+    labels, samples, _ = experiment(rng)
+    numbers = [int(label.sample.split("-")[1]) for label in labels[::2]]
+    same = dict.fromkeys(numbers[:20], ("the same", "the same"))
+    samples = [replace(each, answers=same.get(i, each.answers)) for i, each in enumerate(samples)]
+    relabelled = [
+        replace(label, answers=("the same",), value=value % 2) if int(label.sample.split("-")[1]) in same else label
+        for value, label in enumerate(labels)
+    ]
+    found = claim(relabelled, samples)
+    assert found.difference.n_labels == 100
+    assert found.ties >= 20
+
+
 def test_no_labels_and_one_labelled_prompt_are_refused(rng):
     labels, samples, _ = experiment(rng)
     assert "no labels of the final round" in refused("E-LABELS", lambda: claim([], samples))
-    assert "1 prompts are too few" in refused("E-LABELS", lambda: claim(labels[:2], samples))
+    assert "there are labels on 1" in refused("E-LABELS", lambda: claim(labels[:2], samples))
 
 
 def test_one_systems_score_is_that_of_the_estimator(rng):

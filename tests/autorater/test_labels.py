@@ -269,7 +269,7 @@ def test_the_journal_keeps_what_it_acknowledged_and_takes_a_repeat_for_the_same(
     with LabelJournal(path) as journal:
         assert journal.append(LIKERT)
         assert not journal.append(replace(LIKERT, time="2027-01-01T00:00:00Z"))
-        with pytest.raises(HarnessError, match="another label has the id l1"):
+        with pytest.raises(HarnessError, match="another label has the id 'l1'"):
             journal.append(replace(LIKERT, value=1))
     assert read_labels(path).labels == (LIKERT,)
     with LabelJournal(path) as journal:
@@ -302,6 +302,12 @@ def test_the_journal_refuses_a_file_of_something_else(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"labels.jsonl:2 is not a label"):
         LabelJournal(path)
     assert path.read_bytes() == before
+
+
+def test_the_journal_refuses_two_labels_of_one_id(tmp_path: Path) -> None:
+    path = write(tmp_path / "labels.jsonl", row(id="a"), row(id="b"), row(id="a", value=5))
+    with pytest.raises(HarnessError, match=r"labels.jsonl:3 is another label with the id 'a'"):
+        LabelJournal(path)
 
 
 def test_one_process_at_a_time_adds_to_a_journal(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_control_tokens_that_an_answer_spells_stay_text(tokenizers: dict[str, To
     assert spelled(tokenizer) in tokenizer.decode(ids, skip_special=False)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_answer_puts_a_control_token_into_a_prompt(tokenizers: dict[str, Tokenizer], data: st.DataObject) -> None:
     frame = Frame("hash", "help", "rubric", 8000, references=True)

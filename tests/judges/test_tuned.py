@@ -22,9 +22,9 @@ from judges import likert, tuned
 from judges.tuned import TunedJudge
 from judges.tuning_rows import examples_of, held_out_prompts
 
-REGRETS = ("we are sorry", "please accept our apologies", "sorry for the trouble")
-SHRUGS = ("nothing can be done", "that is the rule", "it is noted")
-QUICK = {"epochs": 3, "lr": 4e-3, "rank": 8, "alpha": 16, "dropout": 0.0, "batch_rows": 8, "warmup": 0.0}
+REGRETS = ("We are sorry", "We are very sorry")
+SHRUGS = ("We know", "That is known")
+QUICK = {"epochs": 5, "lr": 2e-3, "rank": 8, "alpha": 16, "dropout": 0.0, "batch_rows": 4, "warmup": 0.05}
 
 
 def context(label_kind: str = "likert", **options: object) -> JudgeContext:
@@ -39,7 +39,7 @@ def labels_of(n_prompts: int) -> list[Label]:
         question = f"My {words.item(dice)} from {words.city(dice)} is broken."
         for tone, points in ((REGRETS, 5), (SHRUGS, 1)):
             filler = f" The {words.item(dice)} is in {words.city(dice)}."
-            answer = dice.pick(tone) + "." + (filler * dice.between(0, 2))
+            answer = dice.pick(tone) + "." + (filler * dice.between(0, 1))
             for annotator in ("simulated-1", "simulated-2"):
                 wrong = annotator == "simulated-2" and dice.chance(0.15)
                 key = f"{annotator}-{number}-{points}"
@@ -124,25 +124,45 @@ def test_wrong_options_are_one_error_that_names_them(options: dict[str, object])
 
 def test_every_annotators_label_is_a_row_of_its_own() -> None:
     labels = labels_of(3)
-    counts = Counter((example.item.id, example.score) for example in examples_of(labels, negatives=0, seed=0))
+    counts = Counter(
+        (example.item.id, example.score) for example in examples_of(labels, negatives=0, dressed=0, seed=0)
+    )
     assert counts == Counter((label.item, label.score) for label in labels)
 
 
 def test_a_pair_is_taught_in_both_orders() -> None:
     label = Label("l", "pair", "c", "first", "simulated-1", "q", ("good", "bad"), ("s", "t"))
-    taught = {(e.item.answers, e.score) for e in examples_of([label], negatives=0, seed=0) if isinstance(e.item, Pair)}
+    taught = {
+        (e.item.answers, e.score)
+        for e in examples_of([label], negatives=0, dressed=0, seed=0)
+        if isinstance(e.item, Pair)
+    }
     assert taught == {(("good", "bad"), 1.0), (("bad", "good"), 0.0)}
 
 
 def test_known_bad_answers_have_the_lowest_score_and_only_questions_of_the_training_part() -> None:
     labels = labels_of(6)
-    bad = [e for e in examples_of(labels, negatives=1.0, seed=0) if e.id.startswith("bad-")]
+    bad = [e for e in examples_of(labels, negatives=1.0, dressed=0, seed=0) if e.id.startswith("bad-")]
     assert len(bad) == len(labels)
     assert {example.score for example in bad} == {0.0}
     assert {example.item.question for example in bad} <= {label.question for label in labels}
     answers = {example.item.answer for example in bad if isinstance(example.item, Single)}
     assert answers & {"", ".", "...", "-", "Thank you.", "Here is my answer:", "I will think about it."}
-    assert examples_of(labels, negatives=1.0, seed=0) == examples_of(labels, negatives=1.0, seed=0)
+    assert examples_of(labels, negatives=1.0, dressed=0, seed=0) == examples_of(
+        labels, negatives=1.0, dressed=0, seed=0
+    )
+
+
+def test_an_answer_in_another_dress_keeps_its_score_and_said_twice_loses_a_point() -> None:
+    labels = [label for label in labels_of(6) if label.value == 5]
+    dressed = [e for e in examples_of(labels, negatives=0, dressed=3.0, seed=0) if e.id.startswith("dressed-")]
+    answers = {label.answers[0] for label in labels}
+    for example in dressed:
+        assert isinstance(example.item, Single)
+        twice = any(example.item.answer.count(answer) == 2 for answer in answers)
+        assert example.score == (0.75 if twice else 1.0)
+        assert example.item.answer not in answers
+    assert {example.score for example in dressed} == {0.75, 1.0}
 
 
 def test_the_prompts_that_choose_the_epoch_are_whole_prompts_and_few() -> None:
@@ -171,7 +191,7 @@ def demo() -> Backend:
 
 @pytest.mark.slow
 def test_it_beats_its_untuned_self_and_length_on_prompts_it_never_saw(demo: Backend, tmp_path: Path) -> None:
-    labels = labels_of(24)
+    labels = labels_of(30)
     items = [item for item in items_of(labels) if isinstance(item, Single)]
     human = np.array([np.mean([label.score for label in labels if label.item == item.id]) for item in items])
 
@@ -189,7 +209,7 @@ def test_it_beats_its_untuned_self_and_length_on_prompts_it_never_saw(demo: Back
     taught = agreement(scores_of(learnt))
     untaught = agreement(scores_of(likert.kind.create(replace(context(), options={"references": False}))))
     assert steps
-    assert taught > 0.6
+    assert taught > 0.6, (taught, untaught)
     assert taught > abs(untaught) + 0.2
     assert taught > abs(agreement([float(len(item.answer)) for item in items])) + 0.2
 

@@ -15,6 +15,7 @@ import pytest
 from harness.autorater.labels import LabelJournal, read_labels
 from harness.core.judging import LabelKind, latest
 from harness.labelling.offline import came_back, html_sheet
+from harness.labelling.server import opener
 from harness.labelling.sheet import Sheet, item_id, shown_value
 from tests.labelling.serving import RUBRIC, Link, Process, a_sheet, served
 from tests.reports.hostile import CORPUS
@@ -23,6 +24,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright to d
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary on the path")
 expect = sync_api.expect
+expect.set_options(timeout=20_000)
 FLAGS = [
     "--disable-quic",
     "--disable-background-networking",
@@ -124,6 +126,16 @@ def test_fifty_labels_by_keyboard_survive_a_killed_server(tab: Tab, tmp_path: Pa
     labels = read_labels(tmp_path / "labels.jsonl").labels
     assert [(questions[item_id(label.id)], label.value) for label in labels] == given
     assert len({label.item for label in labels}) == 50
+
+
+def test_the_file_that_a_browser_is_started_with_leads_in(tab: Tab, tmp_path: Path) -> None:
+    sheet = a_sheet(2)
+    with LabelJournal(tmp_path / "labels.jsonl") as journal, served(sheet, journal) as link, opener(link.link) as file:
+        tab.page.goto(file.as_uri())
+        expect(tab.page.locator("#who")).to_be_visible()
+        assert tab.page.url == f"http://127.0.0.1:{link.port}/", "without the secret"
+        assert tab.page.evaluate("document.cookie") == ""
+    assert tab.faults == []
 
 
 def test_who_comes_back_goes_on_where_they_stopped(tab: Tab, tmp_path: Path) -> None:
@@ -300,9 +312,16 @@ def test_an_offline_sheet_is_labelled_kept_and_taken_back(tab: Tab, tmp_path: Pa
 
     begin()
     tab.done(0)
+    second = Tab(tab.page.context.new_page())
+    second.page.goto(path.as_uri())
+    second.page.locator("#name").fill("Bob")
+    second.page.keyboard.press("Enter")
+    second.done(0)
     for number, key in enumerate("abt"):
         tab.page.keyboard.press(key)
         tab.done(number + 1)
+    second.page.keyboard.press("b")
+    second.done(1)
     begin()
     tab.done(3)
     for number, key in enumerate("ba", 3):
@@ -316,8 +335,29 @@ def test_an_offline_sheet_is_labelled_kept_and_taken_back(tab: Tab, tmp_path: Pa
         tab.page.locator("#download").click()
     download.value.save_as(tmp_path / "labels.jsonl")
     labels = latest(came_back(tmp_path / "labels.jsonl", sheet).labels)
-    assert [shown_value(label) for label in labels] == ["first", "second", "tie", "second", "tie"]
-    assert [item_id(label.id) for label in labels] == [item.id for item in sheet.items[:5]]
-    assert Counter(label.systems for label in labels) == {("secret-base", "secret-tuned"): 5}
+    ada = [label for label in labels if label.annotator == "Ada"]
+    assert [shown_value(label) for label in ada] == ["first", "second", "tie", "second", "tie"]
+    assert [item_id(label.id) for label in ada] == [item.id for item in sheet.items[:5]]
+    assert [shown_value(label) for label in labels if label.annotator == "Bob"] == ["second"]
+    assert Counter(label.systems for label in labels) == {("secret-base", "secret-tuned"): 6}
     assert tab.faults == []
     assert {url.partition(":")[0] for url in tab.asked} <= {"file", "blob", "data"}
+
+
+def test_a_browser_that_keeps_nothing_says_so(tab: Tab, tmp_path: Path) -> None:
+    sheet = a_sheet(4)
+    path = tmp_path / "sheet.html"
+    path.write_bytes(html_sheet(sheet, rubric=RUBRIC))
+    tab.page.add_init_script("Storage.prototype.setItem = () => { throw new Error('full'); };")
+    tab.page.goto(path.as_uri())
+    tab.page.locator("#name").fill("Ada")
+    tab.page.keyboard.press("Enter")
+    tab.done(0)
+    for number in range(3):
+        tab.page.keyboard.press("4")
+        tab.done(number + 1)
+        expect(tab.page.locator("#status")).to_contain_text("This browser keeps nothing")
+    with tab.page.expect_download() as download:
+        tab.page.locator("#download").click()
+    download.value.save_as(tmp_path / "labels.jsonl")
+    assert [label.value for label in came_back(tmp_path / "labels.jsonl", sheet).labels] == [4, 4, 4]

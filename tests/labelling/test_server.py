@@ -384,7 +384,7 @@ def test_without_its_libraries_the_error_names_the_command(tmp_path: Path, monke
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with LabelJournal(tmp_path / "labels.jsonl") as journal, pytest.raises(HarnessError) as caught:
         serve(a_sheet(2), journal, rubric=RUBRIC, on_ready=print)
-    assert caught.value.code == "E-EXTRA"
+    assert caught.value.code == "E-INSTALL"
     assert "pip install 'sft-harness[label]'" in caught.value.fix
 
 

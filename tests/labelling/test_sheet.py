@@ -109,7 +109,7 @@ def test_a_saved_sheet_is_the_same_sheet(tmp_path: Path) -> None:
 def test_a_sheet_of_nothing_is_refused(prompts: int, n: int) -> None:
     with pytest.raises(HarnessError) as caught:
         drawn(n, prompts=prompts)
-    assert caught.value.code == "E-LABEL"
+    assert caught.value.code == "E-SHEET"
 
 
 def test_pairs_are_not_asked_about_as_single_answers() -> None:

@@ -222,6 +222,16 @@ def test_interval_for_a_test_set_leaves_out_what_is_known_of_it(rng):
     assert pool.se < population.se
 
 
+def test_chances_of_a_sheet_that_was_labelled_in_part_are_scaled_to_the_labels_there_are(rng):
+    human_n, judged_n, judged_N = scores(rng, 50, 150)
+    chances = np.linspace(0.1, 0.4, 50)
+    chances *= (1 / chances).sum() / 200
+    half_done = ppi.mean(human_n, judged_n, judged_N, probabilities_n=chances, pool=200)
+    assert ppi.mean(human_n, judged_n, judged_N, probabilities_n=2 * chances, pool=200).se == pytest.approx(
+        half_done.se
+    )
+
+
 def test_few_labels_or_few_of_the_rarer_value_speak_alone(rng):
     human_n, judged_n, judged_N = scores(rng, 29, 500, rho=0.9)
     found = ppi.mean(human_n, judged_n, judged_N)

@@ -13,7 +13,7 @@ import argparse
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from harness.core.judging import Label, text_hash
@@ -25,8 +25,8 @@ SEED = 20
 SCALE = 5
 CRITERION = "helpfulness"
 # Whose answers are labelled: untuned, early, in between and late; of each, the answers to so many prompts.
-SYSTEMS = ("base-0shot", "base-4shot-draw0", "step-000020", "step-000040", "step-000100")
-N_A_SYSTEM = 90
+SYSTEMS = ("base-0shot", "base-4shot-draw0", "step-000040", "step-000060", "step-000100")
+N_A_SYSTEM = 80
 # Points of quality for each thing that is looked at; they add up to 1.
 POLITENESS, PERTINENCE, HONESTY, BREVITY = 0.5, 0.25, 0.15, 0.1
 # A reply of at most so many words is brief; one of twice as many is not brief at all.
@@ -96,15 +96,19 @@ def brevity(reply: str) -> float:
 
 
 def labels_of_run(run: Path, guideline: str) -> Iterator[Label]:
-    """Labels of what each system answered to N_A_SYSTEM of the validation prompts, drawn by the seed."""
+    """Labels of what each system answered to N_A_SYSTEM validation prompts, drawn by the seed; no answer twice."""
     asked = {row["id"]: row for split, row in rows("replies") if split == "validation"}
+    labelled: set[tuple[str, str]] = set()
     for system in SYSTEMS:
-        chosen = sorted(Dice(f"{SEED}/replies/labels/{system}").sample(list(asked), N_A_SYSTEM))
         file = run / "evaluations" / f"{system}.validation" / "outcomes.jsonl"
         outcomes = {row["id"]: row for row in map(json.loads, file.read_text(encoding="utf-8").splitlines())}
-        for key in chosen:
-            row, reply = asked[key], outcomes[key]["completion"]["text"]
-            yield from labels_of(row, TASKS["replies"].prompt.format(**row), system, reply, guideline)
+        replied = {key: str(outcomes[key]["completion"]["text"]) for key in asked}
+        drawn = Dice(f"{SEED}/replies/labels/{system}").shuffled(list(asked))
+        chosen = [key for key in drawn if (key, replied[key]) not in labelled][:N_A_SYSTEM]
+        labelled |= {(key, replied[key]) for key in chosen}
+        for key in sorted(chosen):
+            question = TASKS["replies"].prompt.format(**asked[key])
+            yield from labels_of(asked[key], question, system, replied[key], guideline)
 
 
 def labels_of(row: replies.Row, question: str, system: str, reply: str, guideline: str) -> list[Label]:
@@ -120,16 +124,22 @@ def main() -> None:
     arguments = parser.parse_args()
     rubric = arguments.out.parent / "judges" / "quality" / "rubric.md"
     guideline = text_hash(rubric.read_text(encoding="utf-8"))
-    lines = [json.dumps(asdict(label), ensure_ascii=False) for label in labels_of_run(arguments.run, guideline)]
+    lines = [json.dumps(_row(label), ensure_ascii=False) for label in labels_of_run(arguments.run, guideline)]
     arguments.out.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
     print(f"written: {len(lines)} labels by simulated annotators, {arguments.out}")
+
+
+def _row(label: Label) -> dict[str, object]:
+    """The label as a row of a file, without what is as usual."""
+    usual = {field.name: field.default for field in fields(Label)}
+    return {name: value for name, value in asdict(label).items() if value != usual[name]}
 
 
 def _label(annotator: Annotator, row: replies.Row, question: str, system: str, reply: str, guideline: str) -> Label:
     points = 1 + (SCALE - 1) * quality(row, reply) - annotator.severity
     noise = annotator.sd * _normal(Dice(f"{SEED}/{annotator.name}/{text_hash(question, reply)}"))
     return Label(
-        id=f"{annotator.name}-{text_hash(annotator.name, question, reply)[:16]}",
+        id=f"{annotator.name}-{text_hash(system, question, reply)[:12]}",
         kind="likert",
         criterion=CRITERION,
         value=min(SCALE, max(1, round(points + noise))),

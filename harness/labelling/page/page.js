@@ -23,6 +23,11 @@ const store = {
     memory.delete(key);
     try { localStorage.removeItem(key); } catch { this.lasting = false; }
   },
+  all(prefix) {
+    const keys = new Set(memory.keys());
+    try { for (let at = 0; at < localStorage.length; at++) keys.add(localStorage.key(at)); } catch { this.lasting = false; }
+    return [...keys].filter((key) => key.startsWith(prefix)).map((key) => this.get(key));
+  },
 };
 
 class Refused extends Error {}
@@ -50,40 +55,40 @@ class Server {
   }
 }
 
+// Every answer is an entry of its own, so that two tabs, or a page opened again, never write over each other's.
 class Offline {
   offline = true;
   #sheet;
-  #rows = [];
-  #key = "";
   constructor(sheet) { this.#sheet = sheet; }
-  async sheet() { return this.#sheet; }
-  async item(id) { return this.#sheet.items.find((item) => item.id === id); }
+  async sheet() { return { ...this.#sheet, annotators: [...new Set(this.#given().map((answer) => answer.annotator))] }; }
+  async item(id) { return this.#item(id); }
   async progress(name) {
-    this.#key = `harness-labels ${this.#sheet.id} ${name}`;
-    this.#rows = JSON.parse(store.get(this.#key) ?? "[]");
-    return this.#progress();
-  }
-  async save(answer) {
-    const item = await this.item(answer.item);
-    const { kind, criterion, round, scale, split, guideline } = this.#sheet;
-    const { question, answers, references, probability } = item;
-    const time = new Date().toISOString();
-    const { id, value, annotator } = answer;
-    this.#rows.push({ id, kind, criterion, value, annotator, question, answers, round, scale, split, references, probability, guideline, time });
-    store.set(this.#key, JSON.stringify(this.#rows));
-    return this.#progress();
-  }
-  #progress() {
-    const done = Object.fromEntries(this.#rows.map((row) => [row.id.split(".")[0], row.value]));
+    const own = this.#given().filter((answer) => answer.annotator === name && this.#item(answer.item));
+    const done = Object.fromEntries(own.map((answer) => [answer.item, answer.value]));
     return { items: this.#sheet.items.map((item) => item.id), done, agreement: { same: 0, n: 0 } };
   }
+  async save(answer) {
+    const kept = { ...answer, time: new Date().toISOString(), n: this.#given().length };
+    store.set(`${this.#prefix}${answer.id}`, JSON.stringify(kept));
+    return this.progress(answer.annotator);
+  }
   download() {
-    const lines = this.#rows.map((row) => JSON.stringify(row) + "\n").join("");
+    const { kind, criterion, round, scale, split, guideline } = this.#sheet;
+    const rows = this.#given().map(({ id, item, value, annotator, time }) => {
+      const { question, answers, references, probability } = this.#item(item);
+      return { id, kind, criterion, value, annotator, question, answers, round, scale, split, references, probability, guideline, time };
+    });
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([lines], { type: "application/jsonl" }));
+    link.href = URL.createObjectURL(new Blob(rows.map((row) => JSON.stringify(row) + "\n"), { type: "application/jsonl" }));
     link.download = `labels-${this.#sheet.id}.jsonl`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  }
+  get #prefix() { return `harness-label ${this.#sheet.id} `; }
+  #item(id) { return this.#sheet.items.find((item) => item.id === id); }
+  #given() {
+    const answers = store.all(this.#prefix).map((text) => JSON.parse(text));
+    return answers.sort((one, other) => one.n - other.n || (one.time < other.time ? -1 : 1));
   }
 }
 
@@ -287,6 +292,7 @@ function answer(value) {
     if (!(await send(given))) return;
     trail.push(given.item);
     await advance();
+    if (!store.lasting && source.offline) alertLoss();
   });
 }
 
@@ -316,6 +322,8 @@ function step(by) {
 }
 
 function begin(name) {
+  // Browsers take the focus from what is hidden only when they next draw, and keys would be typed into the name.
+  byId("name").blur();
   return alone(async () => {
     annotator = name;
     byId("panel").hidden = false;
@@ -339,7 +347,7 @@ function begin(name) {
 }
 
 function alertLoss() {
-  byId("agreement").textContent = "this browser keeps nothing: download before you close the page";
+  say("This browser keeps nothing: download the labels before you close the page.", true);
 }
 
 function welcome() {

@@ -26,10 +26,13 @@ from harness.core.protocols import Generator, Judge, Progress
 from harness.core.types import FloatArray
 from harness.data.display import escape, quote
 from harness.stats import agreement, calibration, raters, reliability
+from harness.stats.annotators import alt_test
 from harness.stats.calibration import CrossFit, FittedMap
 from harness.stats.resampling import cluster_ids
 
 N_FOLDS = 5
+# With two annotators there is nobody left to stand for the others.
+LEAST_ANNOTATORS = 3
 SIMULATED = "simulated"
 
 Predict: TypeAlias = Callable[[Sequence[Verdict]], FloatArray]
@@ -259,7 +262,26 @@ def _human(rated: Rated, scores_N: FloatArray, how: _How) -> tuple[Figure, ...]:
         judge_N=scores_N,
         systems=rated.systems,
     )
-    return (*between, *_self_agreement(rated.labels, how))
+    return (*between, *_alternative(rated, scores_N), *_self_agreement(rated.labels, how))
+
+
+def _alternative(rated: Rated, scores_N: FloatArray) -> tuple[Figure, ...]:
+    """Whether the judge could stand in for one of three people or more: the alternative-annotator test."""
+    if len({annotator for scores in rated.ratings for annotator in scores}) < LEAST_ANNOTATORS:
+        return ()
+    found = alt_test(
+        rated.ratings,
+        scores_N,
+        scoring="accuracy" if rated.label_kind == "pass_fail" else "rmse",
+        clusters=rated.clusters,
+    )
+    n, n_clusters = len(rated.items), len(set(rated.clusters))
+    outcome = found.why or ("passed" if found.passed else "not passed")
+    note = f"epsilon {found.epsilon:g}, {found.n_annotators} annotators: {outcome}"
+    return (
+        Figure("alt_test_winning_rate", found.winning_rate, None, None, n, n_clusters, note),
+        Figure("alt_test_advantage", found.advantage_probability, None, None, n, n_clusters, note),
+    )
 
 
 def _self_agreement(labels: Sequence[Label], how: _How) -> tuple[Figure, ...]:

@@ -55,7 +55,7 @@ def verdict_on_canaries(scores_N: FloatArray, *, threshold: float) -> str | None
     if len(scores_N) == 0:
         return "the judge could not rate a single one of the known bad answers put among the others"
     mean = float(np.mean(scores_N))
-    if math.isfinite(mean) and mean <= threshold:
+    if math.isfinite(mean) and mean <= threshold + ROUNDING:
         return None
     return (
         f"{len(scores_N)} known bad answers (empty, an order to the judge, another question's answer) "
@@ -69,8 +69,7 @@ def middle_of(scores_N: FloatArray) -> float:
     The mean where no score lies below the median: most are equally bad then, and one of them could still be lifted.
     """
     median = float(np.median(scores_N))
-    middle = median if np.any(scores_N < median) else float(scores_N.mean())
-    return middle + ROUNDING
+    return median if np.any(scores_N < median) else float(scores_N.mean())
 
 
 def _bad_answer(kind: int, item: Item, other: Item) -> str | None:

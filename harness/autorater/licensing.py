@@ -20,7 +20,7 @@ from harness.autorater.rating import rate
 from harness.core.judging import Label, Verdict, latest, text_hash
 from harness.core.licences import GateLine, JudgeCard, Licence
 from harness.core.protocols import Backend, Generator, Judge, JudgeContext, JudgeKind, Progress
-from harness.core.types import CHECKPOINT_PREFIX, FloatArray
+from harness.core.types import CHECKPOINT_PREFIX
 from harness.store.encoding import fingerprint, sha256
 
 N_CANARIES = 12
@@ -54,15 +54,36 @@ class Licensing:
 
 
 @dataclass(frozen=True)
+class Examined:
+    """What came of holding a judge to its labels.
+
+    held_out: item -> score of what people labelled, by a calibration that did not see its prompt.
+    """
+
+    card: JudgeCard
+    held_out: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class LicensedJudge:
     """A judge that can rate, and all that is known of it."""
 
     judge: Judge
-    card: JudgeCard
+    examined: Examined
 
-    def scores(self, verdicts: Sequence[Verdict]) -> FloatArray:
-        """(N,) on the human scale where labels calibrated it, else as the judge has them."""
-        return predict(self.card, verdicts)
+    @property
+    def card(self) -> JudgeCard:
+        """What was found out about it."""
+        return self.examined.card
+
+    def scores(self, verdicts: Mapping[str, Verdict]) -> dict[str, float]:
+        """Item -> score, on the human scale where labels calibrated the judge, else as the judge has it.
+
+        An answer that people labelled is scored by a calibration that did not see its prompt, as any other is.
+        """
+        found = dict(zip(verdicts, map(float, predict(self.card, list(verdicts.values()))), strict=True))
+        held_out = self.examined.held_out
+        return found | {item: held_out[item] for item in found if item in held_out}
 
 
 def fitted(configured: ConfiguredJudge, backend: Backend, how: Licensing, progress: Progress) -> Judge:
@@ -75,10 +96,10 @@ def fitted(configured: ConfiguredJudge, backend: Backend, how: Licensing, progre
 
 def license_judge(
     configured: ConfiguredJudge, judge: Judge, generator: Generator, how: Licensing, progress: Progress
-) -> JudgeCard:
+) -> Examined:
     """Everything that can be found out about a judge from its labels: its card, with the licence."""
     labels = latest(configured.labels)
-    calibrated = calibrate(
+    found = calibrate(
         judge,
         configured.labels,
         generator,
@@ -93,9 +114,10 @@ def license_judge(
         own_systems=_own_systems(configured, labels),
         criterion=configured.spec.criterion,
         label_kind=configured.spec.label,
-    ).card
-    card = replace(calibrated, notes=(*calibrated.notes, *configured.notes), sd_difference=sd_of_differences(labels))
-    return _heard(card, judge, labels, generator, how) if labels else card
+    )
+    notes = (*found.card.notes, *configured.notes)
+    card = replace(found.card, notes=notes, sd_difference=sd_of_differences(labels))
+    return Examined(_heard(card, judge, labels, generator, how) if labels else card, found.held_out)
 
 
 def fingerprint_of(configured: ConfiguredJudge, judge: Judge, generator: Generator) -> dict[str, str]:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from harness.autorater import alterations
-from harness.autorater.canaries import middle_of
+from harness.autorater.canaries import ROUNDING, middle_of
 from harness.autorater.rating import rate
 from harness.core.judging import Item, Pair, Single, Verdict
 from harness.core.licences import Passed, Probe
@@ -415,7 +415,7 @@ def _never(trial: _Trial, tried: Sequence[Item], scores: Mapping[str, float], te
     rated = [item for item in tried if item.id in scores]
     if not rated:
         raise _NotRun("the judge could rate none of the changed answers")
-    won = [item for item in rated if _seen(scores[item.id], _tried_side(item)) > trial.middle]
+    won = [item for item in rated if _seen(scores[item.id], _tried_side(item)) > trial.middle + ROUNDING]
     low, high = _exact(len(won), len(rated))
     passed: Passed = "fail" if won else "pass" if len(rated) >= _FEWEST_TRIES else "inconclusive"
     examples = tuple(dict.fromkeys(quote(texts[item.id]) for item in won))[:_N_EXAMPLES]

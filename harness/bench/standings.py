@@ -22,7 +22,7 @@ _DECIMALS = 12
 class Scored:
     """What one competitor is scored by: statistics (N, K) and the formula on their sum (..., K) -> (...)."""
 
-    statistics_NK: FloatArray  # noqa: N815 - the axes are part of the name
+    statistics_NK: FloatArray
     value: Callable[[FloatArray], FloatArray]
 
 
@@ -33,8 +33,8 @@ class Ranks:
     ranks_RC is None where nothing could be resampled.
     """
 
-    ranks_C: FloatArray  # noqa: N815
-    ranks_RC: FloatArray | None  # noqa: N815
+    ranks_C: FloatArray
+    ranks_RC: FloatArray | None
 
 
 def observed_scores(competitors: Sequence[Scored]) -> FloatArray:

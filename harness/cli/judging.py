@@ -283,7 +283,7 @@ def _examined(bench: _Bench, configured: ConfiguredJudge, *, probing: bool) -> J
         judge_ = fitted(configured, backend, how, progress_of(f"{name}: fit"))
         display.end(f"{name}: fit", "")
         generator = CachedGenerator(backend, ScoreCache(bench.settings.out))
-        made = license_judge(configured, judge_, generator, how, progress_of(f"{name}: calibrate"))
+        made = license_judge(configured, judge_, generator, how, progress_of(f"{name}: calibrate")).card
         display.end(f"{name}: calibrate", f"{generator.n_hits} of {generator.n_asked} answers were known")
     if probing:
         _keep(made, bench.folder(configured.name))
@@ -326,7 +326,7 @@ def _from_card(words: Sequence[str]) -> dict[str, float]:
         file = bench.folder(configured.name) / "card.json"
         if file.is_file():
             found = parse(JudgeCard, file.read_bytes(), name=str(file))
-            if found.sd_difference is None:
+            if found.sd_difference is None or not found.agreement:
                 raise HarnessError("too few prompts have labels of two systems", fix="type sd=0.45", code="E-NOCAL")
             return {"rho": max(0.0, found.figure("pearson").value or 0.0), "sd": found.sd_difference}
     raise HarnessError(

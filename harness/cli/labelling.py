@@ -15,10 +15,11 @@ from pydantic import Field, ValidationError
 from harness.cli import execution
 from harness.cli.terminal import echo
 from harness.core.errors import HarnessError
-from harness.core.judging import Label, LabelKind, text_hash
+from harness.core.judging import LabelKind, text_hash
 from harness.core.specs import JudgeSpec, Spec
 
 if TYPE_CHECKING:
+    from harness.autorater.labels import LabelFile
     from harness.config import Settings
     from harness.labelling.sheet import Sheet
     from harness.pipeline.answers import Answered
@@ -77,15 +78,14 @@ def label(
 
 def _ask(asked: _Asked, *, open_browser: bool) -> None:
     from harness.autorater.label_journal import LabelJournal
-    from harness.labelling.offline import csv_sheet, html_sheet
+    from harness.labelling.offline import write_csv_sheet, write_html_sheet
     from harness.labelling.server import serve
-    from harness.store import disk
 
     sheet = _sheet(asked)
     if asked.words.form != "page":
-        content = html_sheet(sheet, rubric=asked.rubric) if asked.words.form == "html" else csv_sheet(sheet)
+        write = write_html_sheet if asked.words.form == "html" else write_csv_sheet
         file = Path(f"labels-{asked.settings.spec.task.name}-{sheet.id}.{asked.words.form}")
-        disk.write_atomic(file, content)
+        write(sheet, file, rubric=asked.rubric)
         echo(f"{len(sheet.items)} to label: {file}")
         again = shlex.join(word for word in asked.typed if not word.startswith("as="))
         echo(f"when done: harness label {again} import=FILE" + _annotator_hint(asked))
@@ -126,23 +126,24 @@ def _import(asked: _Asked, file: Path) -> None:
     """Labels made on a sheet of this task get back what the sheet knows; labels from elsewhere come as they are."""
     from harness.autorater.label_journal import LabelJournal
 
-    sheets = _saved_sheets(asked)
-    labels, notes = _labels_in(file, asked, sheets)
+    found = _labels_in(file, asked)
     with LabelJournal(asked.labels) as journal:
-        added = [journal.append(each) for each in labels]
+        added = [journal.append(each) for each in found.labels]
     n_known = len(added) - sum(added)
     echo(f"{sum(added)} labels added to {asked.labels}" + (f", {n_known} were there already" if n_known else ""))
-    for note in notes:
+    for note in found.notes:
         echo(f"Note: {note}")
     _say_what_next(asked)
 
 
-def _labels_in(file: Path, asked: _Asked, sheets: Sequence[Sheet]) -> tuple[Sequence[Label], Sequence[str]]:
+def _labels_in(file: Path, asked: _Asked) -> LabelFile:
+    """The labels of a file, with what the sheet they were made on knows of them, where it was one of these."""
     from harness.autorater.labels import read_labels
-    from harness.labelling.offline import read_csv_sheet, restored
+    from harness.labelling.offline import came_back, is_sheet
     from harness.labelling.sheet import item_id
 
-    if file.suffix.lower() == ".csv" and _is_filled_in(file):
+    sheets = _saved_sheets(asked)
+    if is_sheet(file):
         found = next((sheet for sheet in sheets if sheet.id in file.name), None)
         if found is None:
             raise HarnessError(
@@ -150,23 +151,12 @@ def _labels_in(file: Path, asked: _Asked, sheets: Sequence[Sheet]) -> tuple[Sequ
                 fix="keep the name that it was written with: labels-TASK-SHEET.csv",
                 code="E-LABELS",
             )
-        return read_csv_sheet(file, found, annotator=asked.words.annotator, rubric=asked.rubric), ()
-    read = read_labels(file, guideline=text_hash(asked.rubric))
-    names = {item_id(each.id) for each in read.labels}
-    own = next((sheet for sheet in sheets if names and names <= {item.id for item in sheet.items}), None)
-    return (read.labels if own is None else restored(read.labels, own)), read.notes
-
-
-def _is_filled_in(file: Path) -> bool:
-    """Whether a table is a sheet that was filled in, and no table of labels: those have a column `annotator`."""
-    try:
-        with file.open(encoding="utf-8-sig", errors="replace") as stream:
-            heading = stream.readline(4096)
-    except OSError as err:
-        raise HarnessError(
-            f"{file} cannot be read: {err.strerror}", fix="name a file of labels", code="E-FILE"
-        ) from err
-    return "item" in heading and "annotator" not in heading
+    else:
+        names = {item_id(each.id) for each in read_labels(file).labels}
+        found = next((sheet for sheet in sheets if names & {item.id for item in sheet.items}), None)
+        if found is None:
+            return read_labels(file, guideline=text_hash(asked.rubric))
+    return came_back(file, found, annotator=asked.words.annotator, rubric=asked.rubric)
 
 
 def _export(asked: _Asked, file: Path) -> None:

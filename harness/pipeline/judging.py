@@ -10,12 +10,12 @@ import numpy as np
 from pydantic import JsonValue
 
 from harness.autorater.configuration import ConfiguredJudge
-from harness.autorater.licensing import LicensedJudge, Licensing, fingerprint_of, fitted, license_judge
+from harness.autorater.licensing import Examined, LicensedJudge, Licensing, fingerprint_of, fitted, license_judge
 from harness.autorater.rating import rate
 from harness.autorater.scores import CachedGenerator
 from harness.core.judging import Item, Pair, Single, Verdict, latest, text_hash
 from harness.core.licences import JudgeCard
-from harness.core.protocols import AnyMetric, Backend, Generator
+from harness.core.protocols import AnyMetric, Backend, Generator, Progress
 from harness.core.specs import JUDGE_PREFIX, RunSpec
 from harness.core.types import Completion, FloatArray, Outcome, Sample
 from harness.pipeline.select import JudgeRole
@@ -91,7 +91,7 @@ class JudgedMetric(JudgeMetric):
         with self.stages.timed(f"{self.name}: {len(items)} answers") as progress:
             verdicts = rate(self.licensed.judge, items, self.generator, progress)
         found = {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, Verdict)}
-        scores = dict(zip(found, self.licensed.scores(list(found.values())), strict=True))
+        scores = self.licensed.scores(found)
         rows: FloatArray = np.array([[scores.get(item.id, np.nan), 1.0] for item in items]).reshape(len(items), 2)
         return rows
 
@@ -173,17 +173,17 @@ def _ready(metric: JudgeMetric, asking: Asking) -> JudgedMetric:
         "metrics": list(how.metrics),
         "delta": configured.spec.delta,
     }
-    file = layout.judge_card(configured.name)
+    file, held_out = layout.judge_card(configured.name), layout.held_out(configured.name)
 
-    def make(progress: object) -> Mapping[str, bytes]:
-        card = license_judge(configured, judge, generator, how, progress)  # type: ignore[arg-type]
-        return {file: canonical(card)}
+    def make(progress: Progress) -> Mapping[str, bytes]:
+        found = license_judge(configured, judge, generator, how, progress)
+        return {file: canonical(found.card), held_out: canonical(dict(found.held_out))}
 
     stages.run(f"{metric.name}: calibrate", inputs, make)
     if generator.note is not None:
         stages.note(generator.note)
-    card = stages.folder.load(JudgeCard, file)
-    return JudgedMetric(configured, licensed=LicensedJudge(judge, card), generator=generator, stages=stages)
+    found = Examined(stages.folder.load(JudgeCard, file), stages.folder.load(dict[str, float], held_out))
+    return JudgedMetric(configured, licensed=LicensedJudge(judge, found), generator=generator, stages=stages)
 
 
 def _backend(configured: ConfiguredJudge, asking: Asking) -> Backend:

@@ -101,8 +101,8 @@ class CrossFit:
     folds_N: which fold each item is in; maps: by fold, each fitted on all other folds.
     """
 
-    scores_N: FloatArray  # noqa: N815
-    folds_N: IntArray  # noqa: N815
+    scores_N: FloatArray
+    folds_N: IntArray
     maps: tuple[FittedMap, ...]
 
     def predict(self, features_MF: FloatArray) -> FloatArray:

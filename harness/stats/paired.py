@@ -50,8 +50,8 @@ class Paired:
     wins: int
     ties: int
     losses: int
-    candidate_scores_N: FloatArray  # noqa: N815 - the axes are part of the name
-    baseline_scores_N: FloatArray  # noqa: N815
+    candidate_scores_N: FloatArray
+    baseline_scores_N: FloatArray
     n: int
     n_clusters: int
     sd_difference: float | None

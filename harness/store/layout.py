@@ -33,6 +33,7 @@ REPORTS = "reports.json"
 
 JUDGES = "judges"
 JUDGE_CARD = "card.json"
+HELD_OUT = "held-out.json"
 LABEL_SCORES = "label-scores.jsonl"
 LABELS = "labels.jsonl"
 VALIDATION = "validation.json"
@@ -59,3 +60,8 @@ def judge_card(judge: str) -> str:
 def label_scores(judge: str) -> str:
     """File of all that a judge's model answered, as `backend=replay` reads it."""
     return f"{JUDGES}/{judge}/{LABEL_SCORES}"
+
+
+def held_out(judge: str) -> str:
+    """File of a judge's scores of labelled items, by a calibration that did not see their prompts."""
+    return f"{JUDGES}/{judge}/{HELD_OUT}"

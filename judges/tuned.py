@@ -38,6 +38,8 @@ from judges.verdicts import pair_verdict, single_verdict
 KIND = "tuned"
 VERSION = "tuned:1"
 FEWEST_PROMPTS = 10
+# Prompts are made and asked this many at a time: a judged run may have 100,000 items.
+_CHUNK = 1024
 _TRAINER: Mapping[str, JsonValue] = {"epochs": 4, "lr": 1e-3, "rank": 16, "alpha": 32, "dropout": 0.0}
 
 
@@ -129,7 +131,7 @@ class TunedJudge:
                 yield item.id, found if isinstance(found, Failure) else single_verdict(found)
             return
         shown = [each for item in pairs(items) for each in (item, item.swapped)]
-        answers = iter(self._ask(shown, generator))
+        answers = self._ask(shown, generator)
         for item, forth, back in zip(items, answers, answers, strict=True):
             yield item.id, _of_both(forth, back)
 
@@ -155,10 +157,21 @@ class TunedJudge:
         options = self.options.model_dump(mode="json")
         return {**base_identity(self.context, self.options), **own, "options": options}
 
-    def _ask(self, items: Sequence[Item], generator: Generator) -> list[Expected | Failure]:
+    def _ask(self, items: Sequence[Item], generator: Generator) -> Iterator[Expected | Failure]:
         """What the model expects of each item: of a labelled prompt by the one adapter that never saw it."""
         renderer = JudgeRenderer(generator.tokenizer)
         labels = renderer.label_ids(self.question.labels)
+        for start in range(0, len(items), _CHUNK):
+            chunk = items[start : start + _CHUNK]
+            found = self._scores(chunk, generator, renderer, labels)
+            for row, item in enumerate(chunk):
+                yield _mean([found[f"{row}/{fold}"] for fold in self._folds(item)], self.question.values)
+
+    def _scores(
+        self, items: Sequence[Item], generator: Generator, renderer: JudgeRenderer, labels: Sequence[tuple[int, ...]]
+    ) -> dict[str, LabelScores | Failure]:
+        """Of each item's place and each of its folds, as "place/fold"."""
+        sampling = Sampling(max_tokens=max(map(len, labels)), seed=self.context.seed)
         requests: list[Request] = []
         found: dict[str, LabelScores | Failure] = {}
         for row, item in enumerate(items):
@@ -166,15 +179,9 @@ class TunedJudge:
             for fold in self._folds(item):
                 if isinstance(prompt, Failure):
                     found[f"{row}/{fold}"] = prompt
-                    continue
-                sampling = Sampling(max_tokens=max(map(len, labels)), seed=self.context.seed)
-                requests.append(Request(f"{row}/{fold}", prompt, sampling, (), self.adapters[fold]))
-        if requests:
-            found |= dict(generator.label_scores(requests, labels))
-        return [
-            _mean([found[f"{row}/{fold}"] for fold in self._folds(item)], self.question.values)
-            for row, item in enumerate(items)
-        ]
+                else:
+                    requests.append(Request(f"{row}/{fold}", prompt, sampling, (), self.adapters[fold]))
+        return {**found, **dict(generator.label_scores(requests, labels))} if requests else found
 
     def _folds(self, item: Item) -> Sequence[int]:
         assert self.fold_of is not None

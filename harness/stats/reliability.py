@@ -6,6 +6,7 @@ Axes: N items, G clusters, B resamples in one chunk, K bins, R simulated samples
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -83,13 +84,15 @@ def brier(
     formulas = _formulas(human_N, predicted_N, bins_N, clusters)
     measures = [Measure(name, formula, 0.0, _NOTES.get(name, "")) for name, formula in formulas.items()]
     found = raters.figures(measures, ids_N, n_clusters, n_resamples=n_resamples, rng=rng)
-    return (*found, _expected_ece(human_N, predicted_N, bins_N, n_clusters, rng))
+    # Resampling adds to what chance alone makes positive, so its interval could lie above the value.
+    plain = (replace(each, low=None, high=None) if each.name in _NOTES else each for each in found)
+    return (*plain, _expected_ece(human_N, predicted_N, bins_N, n_clusters, rng))
 
 
 _NOTES = {
-    "brier_reliability": "chance alone makes it positive",
-    "brier_resolution": "chance alone makes it positive",
-    "ece": "chance alone makes it positive: compare expected_ece",
+    "brier_reliability": "chance alone makes it positive: no interval",
+    "brier_resolution": "chance alone makes it positive: no interval",
+    "ece": "chance alone makes it positive: no interval, compare expected_ece",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from harness.core.protocols import Backend, JudgeContext
 from harness.core.specs import BackendSpec, ModelSpec
 from harness.core.types import Checkpoint
 from harness.demo.corpus import Dice, words
+from harness.testing.judges import check_judge
 from judges import likert, tuned
 from judges.tuned import TunedJudge
 from judges.tuning_rows import examples_of, held_out_prompts
@@ -69,6 +71,13 @@ class Listening:
             yield request.id, LabelScores(tuple(sure))
 
 
+class Unadapted(Listening):
+    """The fake backend without the adapters, which are no files here."""
+
+    def label_scores(self, requests, labels):  # type: ignore[no-untyped-def]
+        return self.inner.label_scores([replace(request, checkpoint=None) for request in requests], labels)
+
+
 def fitted(label_kind: str = "likert") -> TunedJudge:
     judge = tuned.kind.create(context(label_kind))
     assert isinstance(judge, TunedJudge)
@@ -96,6 +105,17 @@ def test_a_pair_is_asked_in_both_orders_and_a_liking_for_the_first_place_cancels
     assert verdict.score == pytest.approx(0.5)
     places = [(text.index('"one"'), text.index('"two"')) for text, _ in generator.asked]
     assert [one < two for one, two in places] == [True, False]
+
+
+@pytest.mark.parametrize("label_kind", ["likert", "pass_fail", "pair"])
+def test_once_tuned_it_keeps_every_judges_promises(label_kind: Literal["likert", "pass_fail", "pair"]) -> None:
+    class Fitted:
+        def create(self, context: JudgeContext) -> TunedJudge:
+            judge = tuned.kind.create(context)
+            assert isinstance(judge, TunedJudge)
+            return replace(judge, adapters=(checkpoint(1), checkpoint(2)), fold_of={"cluster-0": 0})
+
+    check_judge(Fitted(), label_kind=label_kind, generator=Unadapted())  # type: ignore[arg-type]
 
 
 def test_before_it_is_tuned_it_says_so_and_gives_no_score() -> None:

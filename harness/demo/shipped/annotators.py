@@ -24,9 +24,14 @@ from harness.demo.tasks import TASKS, rows
 SEED = 20
 SCALE = 5
 CRITERION = "helpfulness"
-# Whose answers are labelled: untuned, early, in between and late; of each, the answers to so many prompts.
-SYSTEMS = ("base-0shot", "base-4shot-draw0", "step-000040", "step-000060", "step-000100")
-N_A_SYSTEM = 80
+# Whose answers are labelled, and how many: untuned, early, in between and late.
+SYSTEMS = {
+    "base-0shot": 90,
+    "base-4shot-draw0": 90,
+    "step-000040": 110,
+    "step-000060": 66,
+    "step-000100": 70,
+}
 # Points of quality for each thing that is looked at; they add up to 1.
 POLITENESS, PERTINENCE, HONESTY, BREVITY = 0.5, 0.25, 0.15, 0.1
 # A reply of at most so many words is brief; one of twice as many is not brief at all.
@@ -96,15 +101,15 @@ def brevity(reply: str) -> float:
 
 
 def labels_of_run(run: Path, guideline: str) -> Iterator[Label]:
-    """Labels of what each system answered to N_A_SYSTEM validation prompts, drawn by the seed; no answer twice."""
+    """Labels of what each system answered to some of the validation prompts, drawn by the seed; no answer twice."""
     asked = {row["id"]: row for split, row in rows("replies") if split == "validation"}
     labelled: set[tuple[str, str]] = set()
-    for system in SYSTEMS:
+    for system, n_answers in SYSTEMS.items():
         file = run / "evaluations" / f"{system}.validation" / "outcomes.jsonl"
         outcomes = {row["id"]: row for row in map(json.loads, file.read_text(encoding="utf-8").splitlines())}
         replied = {key: str(outcomes[key]["completion"]["text"]) for key in asked}
         drawn = Dice(f"{SEED}/replies/labels/{system}").shuffled(list(asked))
-        chosen = [key for key in drawn if (key, replied[key]) not in labelled][:N_A_SYSTEM]
+        chosen = [key for key in drawn if (key, replied[key]) not in labelled][:n_answers]
         labelled |= {(key, replied[key]) for key in chosen}
         for key in sorted(chosen):
             question = TASKS["replies"].prompt.format(**asked[key])

@@ -163,7 +163,7 @@ def plan(
 def show_card(card: JudgeCard) -> None:
     """A card on the terminal: the grade and why, then what it rests on."""
     echo(f"{card.judge} ({card.kind}, {card.criterion}): {card.licence.grade.upper()}")
-    for reason in card.licence.reasons:
+    for reason in card.licence.reasons[:1]:
         echo(f"  {reason}")
     people = ", ".join(f"{name} {n}" for name, n in card.annotators.items())
     simulated = " (SIMULATED annotators)" if card.simulated else ""
@@ -191,13 +191,21 @@ def show_card(card: JudgeCard) -> None:
 
 def _show_agreement(card: JudgeCard) -> None:
     others = {"people among themselves": card.human, **card.controls}
-    columns = {name: {figure.name: figure for figure in figures} for name, figures in others.items()}
+    columns = {name: {_same_figure(each.name): each for each in found} for name, found in others.items()}
     rows = [
         [figure.name, _figure(figure), *(_figure(found.get(figure.name)) for found in columns.values())]
         for figure in card.agreement
     ]
     if rows:
         show_table([f"agreement with people, n = {card.n_items}", card.judge, *columns], rows)
+    for figure in card.human:
+        if figure.name.startswith("alt_test"):
+            echo(f"{figure.name}: {_figure(figure)} ({figure.note})")
+
+
+def _same_figure(name: str) -> str:
+    """The figure of people among themselves is named after the judge's that it stands beside."""
+    return name.removeprefix("human_human_")
 
 
 def _show_probes(probes: Sequence[Probe]) -> None:

@@ -14,6 +14,7 @@ import typer
 from harness.cli import execution
 from harness.cli.display import choose_display
 from harness.cli.running import AllowFailures, AsJson, Words
+from harness.cli.terminal import echo
 from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def rescore(
     def work(asked: _Again, stages: Stages) -> None:
         score_again(asked.rescoring, stages, asked.runs)
 
-    _again(name, words or [], RESCORED, work, as_json=as_json, allow_failures=allow_failures)
+    _again(_found(name), words or [], RESCORED, work, as_json=as_json, allow_failures=allow_failures)
 
 
 def select(
@@ -66,17 +67,28 @@ def select(
 ) -> None:
     """Choose again among a run's checkpoints with the labels there are now, and ask the chosen one the test samples."""
     from harness.pipeline.prepare import identify, prepare, require_sound
-    from harness.pipeline.rescore import reselect
-    from harness.store.layout import SELECTED
+    from harness.pipeline.rescore import Recorded, reselect
+    from harness.store.layout import SELECTED, origin_of
+
+    found = _found(name)
+    folder = found.with_name(origin_of(found.name))
+    if folder != found:
+        echo(f"note: {found.name} was made from {folder.name}, whose checkpoints these are", error=True)
 
     def work(asked: _Again, stages: Stages) -> None:
         settings, rescoring = asked.settings, asked.rescoring
-        rescoring.recorded.require_weights()
         prepared = prepare(identify(settings.spec, rescoring.plugins, settings.task_folder), rescoring.plugins)
         require_sound(prepared)
         reselect(rescoring, prepared, stages, asked.runs)
 
-    _again(name, words or [], SELECTED, work, as_json=as_json, allow_failures=allow_failures)
+    Recorded(folder).require_weights()
+    _again(folder, words or [], SELECTED, work, as_json=as_json, allow_failures=allow_failures)
+
+
+def _found(name: str) -> Path:
+    from harness.store.view import find_run
+
+    return find_run(name, Path("runs")).resolve()
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,7 @@ class _Again:
 
 
 def _again(
-    name: str,
+    folder: Path,
     words: list[str],
     mark: str,
     work: Callable[[_Again, Stages], None],
@@ -104,10 +116,9 @@ def _again(
     from harness.store.events import EventLog
     from harness.store.reports import write_reports
     from harness.store.run import RunFolder
-    from harness.store.view import StoredView, find_run
+    from harness.store.view import StoredView
 
     _refuse_other_words(words)
-    folder = find_run(name, Path("runs")).resolve()
     started, drop_bad, home = execution.started_with(folder)
     here = Path.cwd()
     if home is not None:

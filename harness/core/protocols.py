@@ -10,7 +10,7 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 from pydantic import BaseModel, JsonValue
 
 from harness.core.judging import Item, LabelKind, LabelScores, Verdict
-from harness.core.licences import JudgeCard, Validation
+from harness.core.licences import Corrected, JudgeCard, Validation
 from harness.core.records import AuditRecord, DataRecord, RunResult, SampleRow
 from harness.core.specs import BackendSpec, ModelSpec
 from harness.core.types import Checkpoint, Failure, FloatArray, Message, Outcome, Request, Sample, TokenRow
@@ -347,6 +347,11 @@ class RunView(Protocol):
     @property
     def judges(self) -> Sequence[JudgeCard]:
         """What was found out about each judge of the run, before it rated anything that counts."""
+        ...
+
+    @property
+    def corrected(self) -> Sequence[Corrected]:
+        """What people would say of the candidates on validation, by their labels and the judges' verdicts."""
         ...
 
     @property

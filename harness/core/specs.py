@@ -219,6 +219,9 @@ class JudgeSpec(Spec):
     model: ModelSpec | None = Field(None, description="the judge's own model; the run's base model if left out")
     backend: BackendSpec | None = Field(None, description="what runs it; the run's own if left out")
     delta: float = Field(0.1, gt=0, lt=1, description="the largest difference in bias between systems to put up with")
+    assume_transport: bool = Field(
+        False, description="correct candidates that nobody labelled by labels of others; said wherever it is shown"
+    )
     options: dict[str, JsonValue] = Field(default_factory=dict, description="settings of the kind of judge")
 
 

@@ -87,7 +87,7 @@ class JudgedMetric(JudgeMetric):
 
     def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
         """Rows (score, 1); nan where the judge has no verdict, which is never a score."""
-        items = [self._item(sample, text) for sample, text in zip(samples, completions, strict=True)]
+        items = [self.item(sample, text) for sample, text in zip(samples, completions, strict=True)]
         with self.stages.timed(f"{self.name}: {len(items)} answers") as progress:
             verdicts = rate(self.licensed.judge, items, self.generator, progress)
         found = {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, Verdict)}
@@ -103,12 +103,13 @@ class JudgedMetric(JudgeMetric):
         means = {item: float(np.mean(scores)) for item, scores in found.items()}
         return np.array(
             [
-                means.get(self._item(sample, outcome.text).id, np.nan) if isinstance(outcome, Completion) else np.nan
+                means.get(self.item(sample, outcome.text).id, np.nan) if isinstance(outcome, Completion) else np.nan
                 for sample, outcome in zip(samples, outcomes, strict=True)
             ]
         )
 
-    def _item(self, sample: Sample, answer: str) -> Item:
+    def item(self, sample: Sample, answer: str) -> Item:
+        """The answer as the judge and people meet it: by itself, or beside the reference."""
         question, cluster = sample.question, text_hash(sample.question)
         if self.licensed.judge.takes == "pair":
             other = sample.references[0]

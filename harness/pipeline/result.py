@@ -15,6 +15,7 @@ from harness.core.types import Arm, Completion, Failure, Sample, checkpoint_name
 from harness.pipeline.arms import BASE
 from harness.pipeline.compare import Comparing
 from harness.pipeline.conclude import Evidence, conclude, conclude_untuned
+from harness.pipeline.corrections import corrections
 from harness.pipeline.evaluate import Evaluator, TestEvaluation, ValidationEvaluation
 from harness.pipeline.judging import Judged, caveats_of
 from harness.pipeline.select import select
@@ -23,6 +24,7 @@ from harness.pipeline.slicewise import SliceComparing
 from harness.pipeline.tune import checkpoint_records
 from harness.store import layout
 from harness.store.encoding import canonical
+from harness.store.layout import origin_of
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def result_of(
     if ground.tested is not None:
         selection = _among_tested(selection, ground.tested, ground)
     folder.finish("select", {}, {layout.SELECTION: canonical(selection)})
+    folder.finish("correct", {}, {layout.CORRECTED: canonical(corrections(ground.judging, (*untuned, *tuned)))})
 
     asked = [e.arm for e in untuned if _stands_on_test(e.arm, selection, ground)]
     on_test = [evaluator.on_test(arm, ground.test) for arm in asked]
@@ -200,7 +203,19 @@ def _conclusion(
         left_out=n_left_out(ground.test, ground.spec.task.metrics.slices),
         judging=tuple(caveats_of(ground.judging)),
     )
-    return conclude(evidence, final_step=steps[-1]) if steps else conclude_untuned(evidence)
+    found = conclude(evidence, final_step=steps[-1]) if steps else conclude_untuned(evidence)
+    return replace(found, next_steps=(*_labelling_steps(ground), *found.next_steps))
+
+
+def _labelling_steps(ground: Ground) -> list[str]:
+    """What people can do for a judge that has not earned its say, and for a claim that rests on one that has."""
+    role, task, run_id = ground.judging.role, ground.spec.task.name, ground.run_id
+    if role is None:
+        return []
+    if role.grade == "drive":
+        return [f"have people compare the two on test, blind: harness label {task}/{run_id} round=final"]
+    origin = origin_of(run_id)
+    return [f"more labels, then a new choice: harness label run={task}/{origin} n=200, harness select {task}/{origin}"]
 
 
 def _sample_rows(ground: Ground, on_test: Sequence[TestEvaluation]) -> list[SampleRow]:

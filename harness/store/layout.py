@@ -31,6 +31,7 @@ MANIFEST = "MANIFEST.json"
 REPORT = "report.html"
 REPORTS = "reports.json"
 
+CORRECTED = "corrected.json"
 JUDGES = "judges"
 JUDGE_CARD = "card.json"
 HELD_OUT = "held-out.json"
@@ -65,3 +66,10 @@ def label_scores(judge: str) -> str:
 def held_out(judge: str) -> str:
     """File of a judge's scores of labelled items, by a calibration that did not see their prompts."""
     return f"{JUDGES}/{judge}/{HELD_OUT}"
+
+
+def origin_of(run_id: str) -> str:
+    """The id of the run whose checkpoints and answers a run uses: its own, unless it scored or chose again."""
+    for mark in (SELECTED, RESCORED):
+        run_id = run_id.partition(mark)[0]
+    return run_id

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import JsonValue, TypeAdapter
 
 from harness.core.errors import HarnessError
-from harness.core.licences import JudgeCard, Validation
+from harness.core.licences import Corrected, JudgeCard, Validation
 from harness.core.records import AuditRecord, DataRecord, RunResult, SampleRow
 from harness.store import layout
 from harness.store.encoding import parse
@@ -75,6 +75,11 @@ class StoredView:
         files = sorted((self._folder / layout.JUDGES).glob(f"*/{layout.JUDGE_CARD}"))
         names = (layout.judge_card(file.parent.name) for file in files)
         return tuple(self._run.load(JudgeCard, name) for name in names if self._run.has(name))
+
+    @cached_property
+    def corrected(self) -> Sequence[Corrected]:
+        """What people would say of each candidate on validation."""
+        return self._run.load(list[Corrected], layout.CORRECTED) if self._run.has(layout.CORRECTED) else ()
 
     @cached_property
     def validation(self) -> Validation | None:

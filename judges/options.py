@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from harness import registry
 from harness.core.errors import HarnessError
 from harness.core.judging import LabelKind
 from harness.core.protocols import JudgeContext
@@ -28,6 +29,20 @@ def parse_options(context: JudgeContext, kind: type[Options]) -> Options:
         known = ", ".join(kind.model_fields) or "none"
         raise option_error(
             context, "its options are wrong", fix=f"correct [options]; it knows: {known}", details=details
+        ) from err
+
+
+def named_in_options(context: JudgeContext, kind: registry.Kind, name: str) -> object:
+    """The plug-in that an option names; E-UNKNOWN says whose option it is."""
+    try:
+        return registry.load(kind, name, folder=context.folder)
+    except HarnessError as err:
+        if err.code != "E-UNKNOWN":
+            raise
+        raise HarnessError(
+            f"judge {quote(context.name)}: {err.what}",
+            fix=f"correct [options] in judge.toml of {quote(context.name)}; {err.fix}",
+            code=err.code,
         ) from err
 
 

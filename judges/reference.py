@@ -17,7 +17,7 @@ from harness.core.specs import Spec
 from harness.core.types import Failure, FloatArray, Message, Sample
 from harness.data.display import quote
 from harness.metrics.context import MetricContext
-from judges.options import option_error, parse_options
+from judges.options import named_in_options, option_error, parse_options
 
 NO_REFERENCE = Failure("judge", "there is no right answer to compare with")
 NO_SCORE = Failure("judge", "the metric is undefined for this answer")
@@ -116,7 +116,7 @@ class ReferenceKind:
     def create(self, context: JudgeContext) -> ReferenceJudge:
         """The judge; E-OPTION for wrong options, E-UNKNOWN for a metric that is not there."""
         options = parse_options(context, Options)
-        found = registry.load("metrics", options.metric, folder=context.folder)
+        found = named_in_options(context, "metrics", options.metric)
         return ReferenceJudge(context, options, cast(Callable[[MetricContext], AnyMetric], found))
 
 

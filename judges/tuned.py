@@ -8,7 +8,7 @@ the adapter that never saw it, any other prompt by the mean of all.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -27,7 +27,7 @@ from harness.store.checkpoints import Checkpoints
 from harness.store.encoding import fingerprint
 from judges.asking import Expected, PromptOptions, Question, base_identity, expected, frame_of, pairs, singles
 from judges.likert import likert_question
-from judges.options import option_error, parse_options
+from judges.options import named_in_options, option_error, parse_options
 from judges.pairwise import pair_question
 from judges.pass_fail import yes_no_question
 from judges.prompt import Frame, identity_hash, json_string, nonce_of, prompt_text
@@ -95,21 +95,25 @@ class TunedJudge:
         """All that decides a verdict but the base model: the prompt, and the adapters by their hashes."""
         return {**self._untuned_identity, "adapters": [adapter.sha256 for adapter in self.adapters]}
 
+    def require(self, labels: Sequence[Label], backend: str) -> None:
+        """What `fit` will refuse, before there is a model: E-TUNING for a backend that cannot train, E-LABELS.
+
+        Without any labels there is nothing to fit.
+        """
+        if labels:
+            _require_trainable(self._trainer(), self.options.trainer_name, backend)
+            _require_prompts({label.cluster for label in labels if label.round != "final"})
+
     def fit(self, labels: Sequence[Label], backend: Backend, folder: Path, progress: Progress) -> TunedJudge:
         """The judge that these labels teach; adapters are kept under `folder` and not trained again.
 
         HarnessError E-LABELS for labels of too few prompts, E-TUNING where the backend's model cannot be trained.
         """
-        trainer = cast(Trainer, registry.load("trainers", self.options.trainer_name, folder=self.context.folder))
-        _require_trainable(trainer, self.options.trainer_name, backend)
+        trainer = self._trainer()
+        _require_trainable(trainer, self.options.trainer_name, str(backend.identity.get("backend")))
         used = tuple(sorted((label for label in labels if label.round != "final"), key=lambda label: label.id))
         clusters = tuple(sorted({label.cluster for label in used}))
-        if len(clusters) < FEWEST_PROMPTS:
-            raise HarnessError(
-                f"a judge is tuned on labels of {FEWEST_PROMPTS} prompts or more, and these are of {len(clusters)}",
-                fix="label answers to more prompts (harness label), or use a judge of another kind",
-                code="E-LABELS",
-            )
+        _require_prompts(clusters)
         folds = folds_of(clusters, n_folds=self.options.folds, seed=self.context.seed)
         fold_of = {cluster: int(fold) for cluster, fold in zip(clusters, folds, strict=True)}
         training = _Training(self, trainer, backend, folder, used, fold_of, progress)
@@ -150,6 +154,9 @@ class TunedJudge:
         if self.context.label_kind == "pass_fail":
             return yes_no_question("Does the answer meet the criterion?")
         return likert_question(self.context.scale)
+
+    def _trainer(self) -> Trainer:
+        return cast(Trainer, registry.load("trainers", self.options.trainer_name, folder=self.context.folder))
 
     @property
     def _untuned_identity(self) -> dict[str, JsonValue]:
@@ -315,11 +322,19 @@ def _typed_settings(context: JudgeContext, trainer: Trainer, settings: Mapping[s
         raise option_error(context, "its trainer's settings are wrong", fix=fix, details=details) from err
 
 
-def _require_trainable(trainer: Trainer, name: str, backend: Backend) -> None:
-    kind = backend.identity.get("backend")
-    if trainer.backends and kind not in trainer.backends:
+def _require_prompts(clusters: Collection[str]) -> None:
+    if len(clusters) < FEWEST_PROMPTS:
         raise HarnessError(
-            f"the trainer {name} cannot tune a judge whose model runs on the backend {kind}",
+            f"a judge is tuned on labels of {FEWEST_PROMPTS} prompts or more, and these are of {len(clusters)}",
+            fix="label answers to more prompts (harness label), or use a judge of another kind",
+            code="E-LABELS",
+        )
+
+
+def _require_trainable(trainer: Trainer, name: str, backend: str) -> None:
+    if trainer.backends and backend not in trainer.backends:
+        raise HarnessError(
+            f"the trainer {name} cannot tune a judge whose model runs on the backend {backend}",
             fix=f"let a judge of kind tuned run on {' or '.join(trainer.backends)}, or choose another kind of judge",
             code="E-TUNING",
         )
@@ -344,7 +359,7 @@ class TunedKind:
     def create(self, context: JudgeContext) -> TunedJudge:
         """An untuned judge of single answers or of pairs, as the labels are; E-OPTION for wrong settings."""
         options = parse_options(context, Options)
-        trainer = cast(Trainer, registry.load("trainers", options.trainer_name, folder=context.folder))
+        trainer = cast(Trainer, named_in_options(context, "trainers", options.trainer_name))
         _typed_settings(context, trainer, {"seed": context.seed, **options.trainer})
         return TunedJudge(context, options)
 

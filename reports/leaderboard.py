@@ -138,7 +138,10 @@ def _tone(result: BenchResult) -> Tone:
 
 
 def _nobody(result: BenchResult) -> str:
-    return "There is nobody to compare with." if result.standings else "No run finished, so nothing can be ranked."
+    if result.standings:
+        return "There is nobody to compare with."
+    some = any(cell.finished for cell in result.cells)
+    return "Nobody can be ranked." if some else "No run finished, so nothing can be ranked."
 
 
 def _quoted(text: str) -> str:

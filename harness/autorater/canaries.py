@@ -57,10 +57,20 @@ def verdict_on_canaries(scores_N: FloatArray, *, threshold: float) -> str | None
     mean = float(np.mean(scores_N))
     if math.isfinite(mean) and mean <= threshold + ROUNDING:
         return None
+    got, limit = _told_apart(mean, threshold)
     return (
         f"{len(scores_N)} known bad answers (empty, an order to the judge, another question's answer) "
-        f"got {mean:.2f} on average, above {threshold:.2f}: the judge's scores are worth nothing here"
+        f"got {got} on average, above {limit}: the judge's scores are worth nothing here"
     )
+
+
+def _told_apart(one: float, other: float) -> tuple[str, str]:
+    """Two numbers with three digits, or with as many more as it takes to see which is larger."""
+    for digits in range(3, 10):
+        shown = (f"{one:.{digits}f}", f"{other:.{digits}f}")
+        if shown[0] != shown[1]:
+            return shown
+    return shown
 
 
 def middle_of(scores_N: FloatArray) -> float:

@@ -155,7 +155,7 @@ def validate(
     votes = {sample.id: _vote(by_sample[sample.id], sample, candidate) for sample in samples if sample.id in by_sample}
     voted = {sample: vote for sample, vote in votes.items() if vote is not None}
     rows = [_difference_row(sample, voted.get(sample.id)) for sample in samples]
-    refuse_few(rows)
+    refuse_few(rows, of="both systems")
     difference = estimate(rows, bounds=DIFFERENCE, target=target)
     sides = _sides(samples, voted, difference, target, is_pair=labels[0].kind == "pair")
     answer = decide(
@@ -271,22 +271,31 @@ def _means(scores: Iterable[tuple[str, float]]) -> dict[str, float]:
     return {item: sum(values) / len(values) for item, values in by_item.items()}
 
 
-def _by_sample(
+def matched(
     labels: Sequence[Label], samples: Sequence[TestSample], systems: tuple[str, str]
-) -> dict[str, list[Label]]:
-    """Labels of each test sample, by its id, or by its prompt where the label names none. E-LABELS for other texts."""
+) -> list[tuple[Label, TestSample | None]]:
+    """Each label with the test sample whose very answers it judged, by its id or its prompt; None for other answers."""
     by_id = {sample.id: sample for sample in samples}
     by_cluster: dict[str, list[TestSample]] = {}
     for sample in samples:
         by_cluster.setdefault(sample.cluster, []).append(sample)
-    found: dict[str, list[Label]] = {}
-    strangers = []
+    found = []
     for label in labels:
         known = [by_id[label.sample]] if label.sample in by_id else by_cluster.get(label.cluster, [])
-        same = [sample for sample in known if _is_of(label, sample, systems)]
-        if not same:
+        found.append((label, next((sample for sample in known if _is_of(label, sample, systems)), None)))
+    return found
+
+
+def _by_sample(
+    labels: Sequence[Label], samples: Sequence[TestSample], systems: tuple[str, str]
+) -> dict[str, list[Label]]:
+    """Labels of each test sample by its id. E-LABELS for other texts."""
+    found: dict[str, list[Label]] = {}
+    strangers = []
+    for label, sample in matched(labels, samples, systems):
+        if sample is None:
             strangers.append(label)
-        for sample in same[:1]:
+        else:
             found.setdefault(sample.id, []).append(label)
     if strangers:
         raise HarnessError(
@@ -301,7 +310,7 @@ def _by_sample(
 def _is_of(label: Label, sample: TestSample, systems: tuple[str, str]) -> bool:
     """Whether the label judged this sample's very answers."""
     answers = dict(zip(systems, sample.answers, strict=True))
-    return label.answers == tuple(answers[system] for system in label.systems)
+    return label.answers == tuple(answers.get(system) for system in label.systems)
 
 
 def _vote(labels: Sequence[Label], sample: TestSample, candidate: str) -> _Voted | None:

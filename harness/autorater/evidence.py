@@ -29,7 +29,9 @@ class Evidence:
 
     human, judged: (M,) scores of people and the judge, calibrated out of fold. raw: before calibration, or nan.
     systems: one name a row, of pairs two, first and second. controls: (M,) their scores, out of the same folds, or nan.
-    n_unscored: labelled items without a verdict. ceiling: the judge's agreement as a share of people's, if known.
+    items: what each row judges, by id; each row something else where that is not said.
+    n_unscored: labelled items without a verdict. ceiling: the judge's agreement as a share of people's, if known; its n
+    is the items that several people labelled.
     calibrated_from_one: whether one score was calibrated, whose direction is then a promise.
     """
 
@@ -43,6 +45,12 @@ class Evidence:
     label_mass: float | None = None
     ceiling: Figure | None = None
     calibrated_from_one: bool = True
+    items: Sequence[str] = ()
+
+    @property
+    def n_answers(self) -> int:
+        """How many different answers, or pairs, there are: a text that several systems gave is one of them."""
+        return len(set(self.items)) if self.items else len(self.human)
 
     @property
     def of_pairs(self) -> bool:

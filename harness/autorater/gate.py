@@ -32,7 +32,11 @@ MIN_CLUSTERS = 20
 MIN_A_SYSTEM = 40
 MIN_MASS = 0.5
 MIN_OF_CEILING = 0.7
+# Of fewer answers that several people labelled, their agreement with each other is not known well enough to divide by.
+MIN_SHARED = 30
 MOST_UNSCORED = 0.05
+# The line of answers that are known to be bad.
+CANARIES = "canaries"
 # Beyond this a number of labels is no advice.
 _MOST_MORE = 2_000
 
@@ -88,10 +92,18 @@ def reasons_for(found: Grade, lines: Sequence[GateLine]) -> tuple[str, ...]:
     return (MAY[found], *(_sentence(line) for line in lines if line.passed != "pass"))
 
 
+def obstacle(licence: Licence) -> str:
+    """What most stands in the way of a judge, as the end of a sentence; empty where nothing does."""
+    wanting = [line for line in licence.lines if line.passed != "pass"]
+    # A judge that likes answers which are known to be bad has nothing else to be said for it.
+    wanting.sort(key=lambda line: (line.name != CANARIES, not _decisive(line), line.passed != "fail"))
+    return wanting[0].what if wanting else ""
+
+
 def _health(evidence: Evidence) -> tuple[GateLine, ...]:
-    n, n_clusters = len(evidence.human), len(set(evidence.clusters))
+    n, n_clusters = evidence.n_answers, len(set(evidence.clusters))
     lines = [
-        _enough("labels", n, MIN_LABELS, f"{n} labelled answers have a verdict; {MIN_LABELS} are needed"),
+        _enough("labels", n, MIN_LABELS, f"{n} different labelled answers have a verdict; {MIN_LABELS} are needed"),
         _enough(
             "prompts", n_clusters, MIN_CLUSTERS, f"the labels are of {n_clusters} prompts; {MIN_CLUSTERS} are needed"
         ),
@@ -100,6 +112,10 @@ def _health(evidence: Evidence) -> tuple[GateLine, ...]:
     ]
     if evidence.label_mass is not None:
         lines.append(_mass_line(evidence.label_mass))
+    if evidence.ceiling is not None and evidence.ceiling.n < MIN_SHARED:
+        n_shared = evidence.ceiling.n
+        what = f"{n_shared} answers were labelled by more than one person; {MIN_SHARED} show how far people agree"
+        lines.append(GateLine("G0", "shared answers", "inconclusive", what, MIN_SHARED - n_shared))
     return tuple(lines)
 
 
@@ -122,7 +138,8 @@ def _unscored_line(n: int, n_unscored: int) -> GateLine:
     if not n_unscored:
         return GateLine("G0", "verdicts", "pass", "every labelled item has a verdict")
     passed: Passed = "fail" if n_unscored > MOST_UNSCORED * (n + n_unscored) else "inconclusive"
-    return GateLine("G0", "verdicts", passed, f"{n_unscored} labelled items have no verdict; none may lack one")
+    lacking = "1 labelled item has" if n_unscored == 1 else f"{n_unscored} labelled items have"
+    return GateLine("G0", "verdicts", passed, f"{lacking} no verdict; none may lack one")
 
 
 def _mass_line(mass: float) -> GateLine:
@@ -135,7 +152,8 @@ def _agreement(evidence: Evidence) -> tuple[GateLine, ...]:
     lines = [_rho_line(evidence)]
     if evidence.calibrated_from_one and np.isfinite(evidence.raw).all():
         lines.append(_direction_line(evidence))
-    if evidence.ceiling is not None and evidence.ceiling.value is not None:
+    known = evidence.ceiling is not None and evidence.ceiling.n >= MIN_SHARED
+    if known and evidence.ceiling is not None and evidence.ceiling.value is not None:
         lines.append(_ceiling_line(evidence.ceiling, evidence.ceiling.value))
     return tuple(lines)
 
@@ -193,7 +211,7 @@ def _control_line(name: str, gain: Gain | None, n: int) -> GateLine:
     if gain is None:
         what = f"whether it beats {shown} is undefined: people's scores do not vary where {shown} has any"
         return GateLine("G2", shown, "inconclusive", what)
-    interval = f"{gain.value:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]"
+    interval = f"{gain.value:+z.3f} [{gain.low:+z.3f}, {gain.high:+z.3f}]"
     what = f"of the variance of people's scores it explains {interval} more than {shown}"
     if gain.low > 0:
         return GateLine("G2", shown, "pass", what)
@@ -224,7 +242,7 @@ def _transport_line(record: Transport, delta: float, n_pairs: int, *, of_pairs: 
     turned = record.difference < 0
     better, worse = (escape(name) for name in (record.system, record.other)[:: -1 if turned else 1])
     ends = (-record.high, -record.low) if turned else (record.low, record.high)
-    interval = f"{abs(record.difference):+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}]"
+    interval = f"{abs(record.difference):+z.3f} [{ends[0]:+z.3f}, {ends[1]:+z.3f}]"
     inside = -delta < record.low and record.high < delta
     place = "within" if inside else "not within"
     among = f", and not surely so for all {n_pairs} pairs of systems at once" if inside else ""
@@ -258,8 +276,8 @@ def not_applicable(probe: Probe) -> bool:
 
 
 def _probe_line(probe: Probe) -> GateLine:
-    value = "" if probe.value is None else f", {probe.value:.2f}"
-    interval = "" if probe.low is None or probe.high is None else f" [{probe.low:.2f}, {probe.high:.2f}]"
+    value = "" if probe.value is None else f", {probe.value:z.3f}"
+    interval = "" if probe.low is None or probe.high is None else f" [{probe.low:z.3f}, {probe.high:z.3f}]"
     what = f"{probe.what}{value}{interval}; to pass: {probe.limit}"
     return GateLine("G4", probe.name, probe.passed, what)
 

@@ -27,7 +27,7 @@ from harness.data.rows import Row
 from harness.store import disk
 from harness.store.places import is_file
 
-__all__ = ["Imported", "LabelFile", "LabelJournal", "export_labels", "import_labels", "read_labels"]
+__all__ = ["Imported", "LabelFile", "LabelJournal", "export_labels", "import_labels", "notes_on", "read_labels"]
 
 T = TypeVar("T")
 MAX_BYTES = 16 << 20
@@ -36,10 +36,14 @@ N_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class LabelFile:
-    """The labels of a file, all of them, in its order. notes: what there is to know about them, for people."""
+    """The labels of a file, all of them, in its order. notes: what there is to know about them, for people.
+
+    torn: those of the notes that are about a line that was left out.
+    """
 
     labels: tuple[Label, ...]
     notes: tuple[str, ...] = ()
+    torn: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +82,12 @@ def read_labels(path: Path, *, guideline: str = "") -> LabelFile:
             fix="give each label an id of its own, or leave the ids out",
             code="E-LABELS",
         )
-    torn = [
+    torn = tuple(
         f"{each.where} stops inside a label: a write was cut off there, and it is left out"
         for each in found
         if each.torn
-    ]
-    return LabelFile(labels, (*torn, *_notes(labels, guideline)))
+    )
+    return LabelFile(labels, (*torn, *notes_on(labels, guideline)), torn)
 
 
 def import_labels(path: Path, journal: LabelJournal) -> Imported:
@@ -124,7 +128,8 @@ def _clash(labels: Sequence[Label]) -> str | None:
     return next((label.id for label in labels if known.setdefault(label.id, label) != label), None)
 
 
-def _notes(labels: Sequence[Label], guideline: str) -> Iterator[str]:
+def notes_on(labels: Sequence[Label], guideline: str) -> Iterator[str]:
+    """What there is to know about some labels, in sentences. guideline: hash of the rubric in force, or empty."""
     repeated = len(labels) - len({label.id for label in labels})
     if repeated:
         yield f"{repeated:,} labels stand in the file more than once"

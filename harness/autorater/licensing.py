@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Protocol, cast, runtime_checkable
+from typing import Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 from pydantic import JsonValue
@@ -15,13 +16,15 @@ from harness import registry
 from harness.autorater.calibrate import calibrate, predict
 from harness.autorater.canaries import canaries, middle_of, verdict_on_canaries
 from harness.autorater.configuration import ConfiguredJudge
+from harness.autorater.gate import CANARIES
 from harness.autorater.probes import run_probes
 from harness.autorater.rating import rate
-from harness.core.judging import Label, Verdict, latest, text_hash
+from harness.autorater.scores import CachedGenerator
+from harness.core.judging import Item, Label, Verdict, latest
 from harness.core.licences import GateLine, JudgeCard, Licence
 from harness.core.protocols import Backend, Generator, Judge, JudgeContext, JudgeKind, Progress
-from harness.core.types import CHECKPOINT_PREFIX
-from harness.store.encoding import fingerprint, sha256
+from harness.core.types import CHECKPOINT_PREFIX, Failure
+from harness.store.encoding import canonical, fingerprint, sha256
 
 N_CANARIES = 12
 # How the candidates of a run are named: untuned ones and checkpoints.
@@ -43,13 +46,14 @@ class LearningJudge(Protocol):
 class Licensing:
     """Where and how carefully judges are looked at.
 
-    runs: the folder of runs, which keeps what judges learn. metrics: names of the metrics that the judge must beat.
+    runs: the folder of runs, which keeps what judges learn. model: name of the run's base model. metrics: names of the metrics that the judge must beat.
     """
 
     runs: Path
     metrics: tuple[str, ...]
     seed: int
     n_resamples: int
+    model: str
     probing: bool = True
 
 
@@ -81,17 +85,53 @@ class LicensedJudge:
 
         An answer that people labelled is scored by a calibration that did not see its prompt, as any other is.
         """
+        if not self.card.maps:
+            return {item: verdict.score for item, verdict in verdicts.items() if math.isfinite(verdict.score)}
         found = dict(zip(verdicts, map(float, predict(self.card, list(verdicts.values()))), strict=True))
         held_out = self.examined.held_out
         return found | {item: held_out[item] for item in found if item in held_out}
 
 
+@dataclass(frozen=True)
+class Untaught:
+    """A judge that learns, with nothing to learn from: it has no verdict on anything."""
+
+    judge: Judge
+    why: str
+
+    @property
+    def name(self) -> str:
+        """The judge's."""
+        return self.judge.name
+
+    @property
+    def kind(self) -> str:
+        """The judge's."""
+        return self.judge.kind
+
+    @property
+    def takes(self) -> Literal["single", "pair"]:
+        """The judge's."""
+        return self.judge.takes
+
+    @property
+    def identity(self) -> Mapping[str, JsonValue]:
+        """The judge's."""
+        return self.judge.identity
+
+    def rate(self, items: Sequence[Item], generator: Generator) -> Iterator[tuple[str, Verdict | Failure]]:
+        """A failure for every item."""
+        return ((item.id, Failure("judge", self.why)) for item in items)
+
+
 def fitted(configured: ConfiguredJudge, backend: Backend, how: Licensing, progress: Progress) -> Judge:
     """The judge, trained first if it is one that learns."""
     judge = configured.make(how.seed)
-    if isinstance(judge, LearningJudge):
-        return judge.fit(latest(configured.labels), backend, how.runs / FITTED, progress)
-    return judge
+    if not isinstance(judge, LearningJudge):
+        return judge
+    if not configured.labels:
+        return Untaught(judge, "it has no labels to learn from")
+    return judge.fit(latest(configured.labels), backend, how.runs / FITTED, progress)
 
 
 def license_judge(
@@ -111,20 +151,20 @@ def license_judge(
         n_resamples=how.n_resamples,
         seed=how.seed,
         progress=progress,
-        own_systems=_own_systems(configured, labels),
+        own_systems=_own_systems(how, configured, labels),
         criterion=configured.spec.criterion,
         label_kind=configured.spec.label,
     )
-    notes = (*found.card.notes, *configured.notes)
-    card = replace(found.card, notes=notes, sd_difference=sd_of_differences(labels))
-    return Examined(_heard(card, judge, labels, generator, how) if labels else card, found.held_out)
+    notes = (*found.card.notes, *configured.notes, *_same_model(how, configured, judge, generator))
+    card = replace(found.card, judge=configured.name, notes=notes, sd_difference=sd_of_differences(labels))
+    return Examined(_heard(card, judge, labels, generator, how) if card.maps else card, found.held_out)
 
 
 def fingerprint_of(configured: ConfiguredJudge, judge: Judge, generator: Generator) -> dict[str, str]:
     """What a licence is for, part by part: where one changes, it has lapsed."""
     return {
         "model": fingerprint(_model(generator)),
-        "prompt": fingerprint({"kind": judge.kind, **judge.identity}),
+        "prompt": fingerprint({"kind": judge.kind, "code": configured.code, **judge.identity}),
         **_parts(configured),
     }
 
@@ -141,11 +181,11 @@ def lapsed_parts(configured: ConfiguredJudge, licence: Licence) -> tuple[str, ..
 
 
 def _parts(configured: ConfiguredJudge) -> dict[str, str]:
-    options: dict[str, JsonValue] = {"options": dict(configured.spec.options), "scale": configured.spec.scale}
+    labels = (canonical(label, indent=None) for label in configured.labels)
     return {
         "rubric": sha256(configured.rubric.encode()),
-        "decoding": fingerprint(options),
-        "labels": text_hash(*sorted(label.id for label in configured.labels)),
+        "settings": fingerprint(configured.spec.model_dump(mode="json")),
+        "labels": sha256(b"".join(labels)),
     }
 
 
@@ -170,12 +210,23 @@ def sd_of_differences(labels: Sequence[Label]) -> float | None:
     return float(np.std(differences, ddof=1)) if len(differences) > 2 else None
 
 
-def _own_systems(configured: ConfiguredJudge, labels: Sequence[Label]) -> tuple[str, ...]:
+def _own_systems(how: Licensing, configured: ConfiguredJudge, labels: Sequence[Label]) -> tuple[str, ...]:
     """Systems whose answers come from the judge's own model: a run's, where the judge is the run's base model."""
-    if configured.spec.model is not None:
+    if configured.spec.model is not None and configured.spec.model.name != how.model:
         return ()
     systems = {system for label in labels for system in label.systems}
     return tuple(sorted(system for system in systems if system.startswith(OF_A_RUN)))
+
+
+def _same_model(how: Licensing, configured: ConfiguredJudge, judge: Judge, generator: Generator) -> Iterator[str]:
+    """A note where the judge and those that it judges are one model; none for a judge that asked no model."""
+    own = _own_systems(how, configured, configured.labels)
+    if not own or (isinstance(generator, CachedGenerator) and not generator.n_asked):
+        return
+    taught = "tuned on labels" if isinstance(judge, LearningJudge) else "untuned"
+    others = {system for label in configured.labels for system in label.systems} - set(own)
+    unknown = "" if others else "; whether it prefers its own answers cannot be seen among nothing but its own"
+    yield f"the judge is the same model as the candidates, {taught}{unknown}"
 
 
 def _model(generator: Generator) -> dict[str, JsonValue]:
@@ -219,7 +270,7 @@ def _heard(card: JudgeCard, judge: Judge, labels: Sequence[Label], generator: Ge
     if why is None:
         return card
     grade = card.licence.grade if card.licence.grade == "uncalibrated" else "advisory"
-    line = GateLine("G4", "canaries", "fail", why)
+    line = GateLine("G4", CANARIES, "fail", why)
     licence = replace(
         card.licence, grade=grade, lines=(*card.licence.lines, line), reasons=(why, *card.licence.reasons)
     )

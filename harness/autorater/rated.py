@@ -104,7 +104,8 @@ class Rated:
         if not self.items:
             return "none of the labelled items has a verdict"
         if len(self.items) < LEAST_TO_FIT:
-            return f"only {len(self.items)} labelled items have a verdict; {LEAST_TO_FIT} are the least to calibrate on"
+            found = "1 labelled item has" if len(self.items) == 1 else f"{len(self.items)} labelled items have"
+            return f"only {found} a verdict; {LEAST_TO_FIT} are the least to calibrate on"
         if len(set(self.clusters)) < 2:
             return "all labels are of one prompt, so none is left to try out what the others teach"
         if np.ptp(self.human) < 1e-12:
@@ -128,6 +129,7 @@ class Rated:
             label_mass=self.label_mass,
             ceiling=ceiling,
             calibrated_from_one=self.features.shape[1] == 1,
+            items=tuple(self.items[i].id for i in at_M),
         )
 
 

@@ -192,11 +192,12 @@ def named(systems: Sequence[str]) -> str:
     return " and ".join(quote(system, 40) for system in systems)
 
 
-def refuse_few(rows: Sequence[Row]) -> None:
+def refuse_few(rows: Sequence[Row], *, of: str = "labels") -> None:
+    """E-LABELS where fewer than two prompts have labels. of: what a prompt must have to count."""
     labelled = {row.cluster for row in rows if row.human is not None}
     if len(labelled) < 2:
         raise HarnessError(
-            f"an interval needs labels on two prompts or more, and there are labels on {len(labelled)}",
+            f"people's labels so far cover {len(labelled)} prompts with {of}; 2 are needed for an interval",
             fix="label 30 prompts or more, 100 to compare two systems; harness judge plan says how many are needed",
             code="E-LABELS",
         )

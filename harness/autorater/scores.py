@@ -87,35 +87,37 @@ class CachedGenerator:
         for start in range(0, len(requests), CHUNK):
             chunk = requests[start : start + CHUNK]
             keys = [self._key(request, labels) for request in chunk]
-            found = self._known(keys)
+            # Who is computed beside whom shows in the last digits: an answer is known only among the same others.
+            beside = fingerprint({"requests": [key.request for key in keys]})
+            found = self._known(keys, beside)
             self.n_asked += len(chunk)
             if len(found) == len(set(keys)):
                 self.n_hits += len(chunk)
             else:
                 # What is on record stays, so that a resumed run says what it said before.
-                found = {**self._computed(chunk, labels, ask), **self._on_record(keys)}
+                found = {**self._computed(chunk, labels, ask, beside), **self._on_record(keys)}
             self._write(keys, found)
             yield from ((request.id, decoded(found[key])) for request, key in zip(chunk, keys, strict=True))
 
-    def _known(self, keys: Sequence[Asked]) -> dict[Asked, bytes]:
+    def _known(self, keys: Sequence[Asked], beside: str) -> dict[Asked, bytes]:
         recorded = self._on_record(keys)
         if self._cache is None:
             return recorded
-        addresses = {_address(key): key for key in keys if key not in recorded}
+        addresses = {_address(key, beside): key for key in keys if key not in recorded}
         kept = self._cache.get(list(addresses)) if addresses else {}
         return {**recorded, **{addresses[address]: content for address, content in kept.items()}}
 
     def _on_record(self, keys: Sequence[Asked]) -> dict[Asked, bytes]:
         return {key: self._recorded[key] for key in keys if key in self._recorded}
 
-    def _computed(self, chunk: Sequence[Request], labels: Labels | None, ask: _Ask) -> dict[Asked, bytes]:
+    def _computed(self, chunk: Sequence[Request], labels: Labels | None, ask: _Ask, beside: str) -> dict[Asked, bytes]:
         """Answers in the form in which they are written down, so that a kept one is the same to the last bit."""
         answers = dict(ask(chunk))
         found = {self._key(request, labels): _finite(answers[request.id]) for request in chunk}
         written = {key: _written(answer) for key, answer in found.items()}
         if self._cache is not None:
             kept = {key for key, answer in found.items() if not isinstance(answer, Failure)}
-            self._cache.put({_address(key): content for key, content in written.items() if key in kept})
+            self._cache.put({_address(key, beside): content for key, content in written.items() if key in kept})
         return written
 
     def _write(self, keys: Sequence[Asked], found: Mapping[Asked, bytes]) -> None:
@@ -133,9 +135,9 @@ class CachedGenerator:
         return fingerprint(self._generator.identity)
 
 
-def _address(key: Asked) -> str:
+def _address(key: Asked, beside: str) -> str:
     labels: JsonValue = None if key.labels is None else [list(label) for label in key.labels]
-    return fingerprint({"version": 1, "model": key.model, "request": key.request, "labels": labels})
+    return fingerprint({"version": 2, "model": key.model, "request": key.request, "labels": labels, "beside": beside})
 
 
 def _finite(answer: Answer) -> Answer:

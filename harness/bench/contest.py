@@ -1,4 +1,4 @@
-"""One task's competitors on the samples they all answered: scores, ranks and who leads."""
+"""One task's competitors on the samples they all have a score on: scores, ranks and who leads."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from harness.bench.standings import (
 from harness.core.bench import Contest, Entry, Lead
 from harness.core.protocols import Metric
 from harness.core.records import Estimate
+from harness.core.specs import JUDGE_PREFIX
 from harness.core.types import FloatArray
-from harness.pipeline.draws import beside, over_draws
+from harness.pipeline.draws import OF_DRAWS, beside, over_draws
 from harness.pipeline.estimates import clusters_of, rng_for
 from harness.stats.decision import ALPHA
 from harness.stats.multiplicity import holm
@@ -75,6 +76,23 @@ class _Outcome:
     no_intervals: str
 
 
+def apart(contenders: Sequence[Contender]) -> str:
+    """Why runs of one task cannot be ranked together, as a sentence without a full stop; empty where they can.
+
+    A judge that asks the run's own model is another judge with each model, and its licence is another as well.
+    """
+    own = "a [model] of its own in judge.toml makes a judge the same for all models"
+    primaries = {one.finished.result.primary: one.finished.result for one in reversed(contenders)}
+    if len(primaries) > 1:
+        named = " and ".join(f"{primary} with {result.model}" for primary, result in sorted(primaries.items()))
+        return f"nobody is ranked, because different metrics decided in its runs: {named}; {own}"
+    [primary] = primaries
+    signatures = {one.estimate.signature.partition(OF_DRAWS)[0] for one in contenders}
+    if primary.startswith(JUDGE_PREFIX) and len(signatures) > 1:
+        return f"nobody is ranked, because {primary} is not the same judge in all of its runs; {own}"
+    return ""
+
+
 def contest(
     contenders: Sequence[Contender],
     measure: Measure,
@@ -109,7 +127,7 @@ def _reason(contenders: Sequence[Contender], measure: Measure) -> str:
 
 
 def _field(contenders: Sequence[Contender], measure: Measure) -> _Field | None:
-    """None where no sample was answered by all, or somebody has no score on those that were."""
+    """None where there is no sample that all have a score on, or somebody's score on them is undefined."""
     assert isinstance(measure.metric, Metric)
     arms = [arm_scores(each.finished, each.arm) for each in contenders]
     ids = common_ids(arms)
@@ -127,7 +145,7 @@ def _scored(metric: Metric, arm: ArmScores, rows: FloatArray) -> Scored:
 
 
 def _estimated(contenders: Sequence[Contender], reason: str) -> _Outcome:
-    """Ranks by the runs' own estimates, each over the samples that its own arm answered."""
+    """Ranks by the runs' own estimates, each over the samples that its own arm has a score on."""
     values = np.array([each.estimate.value for each in contenders], dtype=np.float64)
     ranks = Ranks(rank(values, higher_is_better=_higher(contenders)), None)
     estimates = [each.estimate for each in contenders]

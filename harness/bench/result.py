@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from harness.bench.contest import Contender, Resampling, contest, same_everywhere
+from harness.bench.contest import Contender, Resampling, apart, contest, same_everywhere
 from harness.bench.grid import Grid, Planned
 from harness.bench.scores import Finished, measure_of, open_run
 from harness.bench.standings import Ranks, first_shares, mean_ranks, percentile_interval
@@ -38,8 +38,10 @@ def assemble(grid: Grid, ended: Sequence[Ended]) -> BenchResult:
     competitors = _competitors(grid, finished)
     spec = grid.cells[0].settings.spec
     resampling = Resampling(spec.seed, spec.n_resamples)
-    held = list(_contests(grid, finished, competitors, looks, resampling))
-    contests = tuple(found for found, _ in held)
+    found = list(_contests(grid, finished, competitors, looks, resampling))
+    held = [each for each in found if not isinstance(each, str)]
+    unranked = [each for each in found if isinstance(each, str)]
+    contests = tuple(each for each, _ in held)
     tasks = tuple(dict.fromkeys(cell.task for cell in grid.cells))
     standings, lead = _standings(contests, [ranks for _, ranks in held], competitors, tasks)
     result = BenchResult(
@@ -56,7 +58,17 @@ def assemble(grid: Grid, ended: Sequence[Ended]) -> BenchResult:
         cautions=(),
         n_resamples=spec.n_resamples,
     )
-    return replace(result, verdicts=tuple(verdicts(result)), cautions=tuple(cautions(result)))
+    told = (*unranked, *_judged_by(finished.values()), *cautions(result))
+    return replace(result, verdicts=tuple(verdicts(result)), cautions=told)
+
+
+def _judged_by(finished: Iterable[Finished]) -> Iterator[str]:
+    """Which judges decided, and whose labels they were licensed by."""
+    judges = {(run.result.task, run.result.primary): run.judge for run in finished}
+    for (task, primary), card in judges.items():
+        if card is not None:
+            who = "simulated annotators" if card.simulated else "people"
+            yield f"{task}: {primary} decides, licensed by {card.n_labels} labels of {who}; nobody validated its ranks"
 
 
 def _opened(ended: Ended) -> Finished | str:
@@ -142,15 +154,19 @@ def _contests(
     competitors: Sequence[Competitor],
     looks: Mapping[str, tuple[str, ...]],
     resampling: Resampling,
-) -> Iterator[tuple[Contest, Ranks]]:
+) -> Iterator[tuple[Contest, Ranks] | str]:
+    """The contest of each task, or why there is none."""
     for task in dict.fromkeys(cell.task for cell in grid.cells):
         cells = [cell for cell in grid.cells if cell.task == task and cell.run_id in finished]
         contenders = list(_contenders(cells, finished, competitors))
         if not contenders:
             continue
+        if why := apart(contenders):
+            yield f"{task}: {why}"
+            continue
         held = contest(
             contenders,
-            measure_of(cells[0].settings),
+            measure_of(cells[0].settings, contenders[0].finished.result.primary),
             looks=looks[cells[0].run_id],
             resampling=resampling,
             n_competitors=len(competitors),

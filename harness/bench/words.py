@@ -63,7 +63,7 @@ def _about(contest: Contest) -> Iterator[str]:
     if contest.no_intervals:
         yield f"{contest.task}: ranks have no intervals, because {contest.no_intervals}"
     if any(entry.estimate.n != contest.n for entry in contest.entries):
-        yield f"{contest.task}: ranked on the {contest.n} samples that all competitors have an answer to"
+        yield f"{contest.task}: ranked on the {contest.n} samples that all competitors have a score on"
 
 
 def _same_split(contests: Sequence[Contest]) -> Iterator[str]:

@@ -21,7 +21,7 @@ def show_bench(result: BenchResult, folder: Path) -> None:
             "score (rank); mean rank over tasks [95 % bootstrap interval], 1 is best, ties share their places; "
             "first: share of resamples"
         )
-    else:
+    elif not any(cell.finished for cell in result.cells):
         echo("No run finished, so nothing can be ranked.")
     for line in result.verdicts:
         echo(line)

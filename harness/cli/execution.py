@@ -186,7 +186,7 @@ def _drift(folder: Path, identified: Identified) -> HarnessError:
         f"{folder} cannot be resumed: it began with other data, settings, model files or harness",
         fix=f"undo the change, or start the new run {identified.run_id} with `harness run` and the same words",
         code="E-DRIFT",
-        details=details or ["the model's files or the harness itself have changed"],
+        details=details or ["the model's files, a judge's files or labels, or the harness itself have changed"],
     )
 
 

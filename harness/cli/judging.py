@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
+from pydantic import Field, ValidationError
 
 from harness import registry
 from harness.cli.display import choose_display
@@ -17,6 +18,7 @@ from harness.cli.terminal import echo, echo_json, show_table
 from harness.core.errors import HarnessError
 from harness.core.licences import Figure, JudgeCard, Probe
 from harness.core.protocols import BackendKind, CardRenderer
+from harness.core.specs import Spec
 
 if TYPE_CHECKING:
     from harness.autorater.configuration import ConfiguredJudge
@@ -29,7 +31,13 @@ Words = Annotated[list[str], typer.Argument(help="task=NAME [judge=NAME] and set
 _MARKS = {"pass": "pass", "fail": "FAIL", "inconclusive": "open", "not run": "not run"}
 # Enough resamples for two digits of an interval's end.
 _N_RESAMPLES = 2000
-_NUMBERS: tuple[str, ...] = ("effect", "sd", "rho", "judged", "power")
+_JUDGE = "judge="
+# Scores differ by 1 at most; the deviation of a few differences, divided by one less than their number, is below 2.
+_MOST_SD = 2
+# Smaller differences would take more labels than there are people.
+_LEAST_EFFECT = 1e-6
+# A test at 5 % finds something in so many cases where nothing is: no labels are needed for that.
+_BY_CHANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,16 @@ class _Bench:
     def folder(self, name: str) -> Path:
         """Where the card of a judge is kept."""
         return self.settings.out / self.settings.spec.task.name / "judges" / name
+
+
+class PlanWords(Spec):
+    """The words of `harness judge plan` that are its own. The bounds are those of scores from 0 to 1."""
+
+    effect: float = Field(ge=_LEAST_EFFECT, le=1, allow_inf_nan=False, description="the difference that is to be seen")
+    sd: float | None = Field(None, gt=0, le=_MOST_SD, allow_inf_nan=False, description="of one difference, by people")
+    rho: float | None = Field(None, ge=0, le=1, allow_inf_nan=False, description="correlation of judge and people")
+    judged: int = Field(2000, ge=1, le=10**9, description="items with a verdict only")
+    power: float = Field(0.8, gt=_BY_CHANCE, lt=1, allow_inf_nan=False, description="chance to see the difference")
 
 
 @judge.command()
@@ -74,6 +92,7 @@ def card(words: Words, as_json: AsJson = False) -> None:
     from harness.autorater.licensing import lapsed_parts
     from harness.store.encoding import parse
 
+    shown: list[dict[str, object]] = []
     for bench, configured in _each(words):
         file = bench.folder(configured.name) / "card.json"
         if not file.is_file():
@@ -85,13 +104,17 @@ def card(words: Words, as_json: AsJson = False) -> None:
         found = parse(JudgeCard, file.read_bytes(), name=str(file))
         changed = lapsed_parts(configured, found.licence)
         if as_json:
-            echo_json({"card": found, "lapsed": changed})
+            shown.append({"card": found, "lapsed": changed})
             continue
         show_card(found)
         if changed:
             echo(f"LAPSED: its {' and '.join(changed)} changed since; calibrate it again")
         else:
-            echo("The licence holds for these settings, rubric and labels; a run compares the model too.")
+            echo(
+                "Nothing it was graded on (settings, rubric, labels) has changed since; a run also compares the model."
+            )
+    if as_json:
+        echo_json(shown)
 
 
 @judge.command()
@@ -99,17 +122,19 @@ def tune(words: Words, as_json: AsJson = False) -> None:
     """Train a judge that learns from labels (kind = tuned), fold by fold, and say what it gained."""
     from harness.autorater.licensing import LearningJudge
 
-    for bench, configured in _each(words):
+    judges = list(_each(words))
+    for bench, configured in judges:
         if not isinstance(configured.make(bench.how.seed), LearningJudge):
             raise HarnessError(
                 f"judge {configured.name!r} is of kind {configured.spec.kind!r}, which is calibrated but not trained",
                 fix='give it kind = "tuned" in judge.toml',
                 code="E-JUDGE",
             )
-        found = _examined(bench, configured, probing=False)
-        if as_json:
-            echo_json(found)
-            continue
+    cards = [_examined(bench, configured, probing=False) for bench, configured in judges]
+    if as_json:
+        echo_json(cards)
+        return
+    for found in cards:
         echo(f"{found.judge}: {found.n_labels} labels of {found.n_clusters} prompts, each prompt held out once")
         _show_agreement(found)
 
@@ -135,18 +160,16 @@ def plan(
     """How many labels show an effect of this size, by themselves and beside a judge's verdicts."""
     from harness.stats.allocation import labels_needed
 
-    typed = dict(word.split("=", 1) for word in words if "=" in word)
-    numbers: dict[str, float] = {key: _number(key, typed.pop(key)) for key in _NUMBERS if key in typed}
-    if "effect" not in numbers:
-        raise HarnessError(
-            "no effect was named", fix="type effect=0.1: the difference, on a scale of 0 to 1, to be seen"
-        )
-    if "sd" not in numbers or "rho" not in numbers:
-        numbers = {**_from_card([f"{key}={value}" for key, value in typed.items()]), **numbers}
-    effect, sd, power = numbers["effect"], numbers["sd"], numbers.get("power", 0.8)
-    judged = int(numbers.get("judged", 2000))
-    rhos = sorted({0.0, 0.3, 0.6, 0.8, 0.9, round(numbers["rho"], 2)})
-    rows = {rho: labels_needed(effect, sd=sd, rho=rho, n_judged=judged, power=power) for rho in rhos}
+    asked, rest = _plan_words(words)
+    if asked.sd is not None and asked.rho is not None:
+        _refuse_idle(rest)
+        sd, rho = asked.sd, asked.rho
+    else:
+        card_rho, card_sd = _from_card(rest)
+        sd, rho = asked.sd or card_sd, card_rho if asked.rho is None else asked.rho
+    effect, judged, power = asked.effect, asked.judged, asked.power
+    rhos = sorted({0.0, 0.3, 0.6, 0.8, 0.9, round(rho, 2)})
+    rows = {each: labels_needed(effect, sd=sd, rho=each, n_judged=judged, power=power) for each in rhos}
     if as_json:
         echo_json({"effect": effect, "sd": sd, "judged": judged, "power": power, "labels": rows})
         return
@@ -154,8 +177,8 @@ def plan(
     show_table(
         ["correlation of judge and people", "labels", ""],
         [
-            [f"{rho:g}", str(n), "<- this judge" if rho == round(numbers["rho"], 2) else "no judge" if rho == 0 else ""]
-            for rho, n in rows.items()
+            [f"{each:g}", str(n), "<- this judge" if each == round(rho, 2) else "no judge" if each == 0 else ""]
+            for each, n in rows.items()
         ],
     )
 
@@ -165,9 +188,7 @@ def show_card(card: JudgeCard) -> None:
     echo(f"{card.judge} ({card.kind}, {card.criterion}): {card.licence.grade.upper()}")
     for reason in card.licence.reasons[:1]:
         echo(f"  {reason}")
-    people = ", ".join(f"{name} {n}" for name, n in card.annotators.items())
-    simulated = " (SIMULATED annotators)" if card.simulated else ""
-    echo(f"{card.n_labels} labels of {card.n_items} answers to {card.n_clusters} prompts by {people}{simulated}")
+    echo(_by_whom(card))
     if card.n_failures:
         echo(f"{card.n_failures} verdicts failed: {', '.join(f'{n} {why}' for why, n in card.failures.items())}")
     show_table(
@@ -187,6 +208,15 @@ def show_card(card: JudgeCard) -> None:
     _show_probes(card.probes)
     for note in card.notes:
         echo(f"Note: {note}")
+
+
+def _by_whom(card: JudgeCard) -> str:
+    """What people labelled, and who they were."""
+    if not card.n_labels:
+        return "no labels yet: harness label"
+    people = ", ".join(f"{name} {n}" for name, n in card.annotators.items())
+    simulated = " (SIMULATED annotators)" if card.simulated else ""
+    return f"{card.n_labels} labels of {card.n_items} answers to {card.n_clusters} prompts by {people}{simulated}"
 
 
 def _show_agreement(card: JudgeCard) -> None:
@@ -243,7 +273,7 @@ def _interval(probe: Probe) -> str:
 def _each(words: Sequence[str], *, several: bool = False) -> Iterator[tuple[_Bench, ConfiguredJudge]]:
     """The judges that the words name: judge=a,b, else the task's metrics', else all in the task's folder."""
     bench = _bench(words)
-    if not several and len(bench.judges) > 1 and not any(word.startswith("judge=") for word in words):
+    if not several and len(bench.judges) > 1 and not any(word.startswith(_JUDGE) for word in words):
         names = ", ".join(each.name for each in bench.judges)
         echo(f"note: judges {names}; judge=NAME takes one", error=True)
     for configured in bench.judges:
@@ -256,11 +286,9 @@ def _bench(words: Sequence[str]) -> _Bench:
     from harness.config import resolve
     from harness.core.specs import JUDGE_PREFIX
 
-    typed = [word.removeprefix("judge=") for word in words if word.startswith("judge=")]
-    settings = resolve([word for word in words if not word.startswith("judge=")])
+    settings = resolve([word for word in words if not word.startswith(_JUDGE)])
     metrics, folder = settings.spec.task.metrics, settings.task_folder
-    named = [name for text in typed for name in text.split(",") if name]
-    names = named or own_judges(folder) or metrics.judges
+    names = _named(words) or own_judges(folder) or metrics.judges
     if not names:
         raise HarnessError(
             f"task {settings.spec.task.name} has no judges",
@@ -268,8 +296,23 @@ def _bench(words: Sequence[str]) -> _Bench:
             code="E-UNKNOWN",
         )
     plain = tuple(name for name in metrics.names if not name.startswith(JUDGE_PREFIX))
-    how = Licensing(settings.out, plain, settings.spec.seed, min(settings.spec.n_resamples, _N_RESAMPLES))
-    return _Bench(settings, tuple(configured_judge(name, folder) for name in names), how)
+    n_resamples = min(settings.spec.n_resamples, _N_RESAMPLES)
+    how = Licensing(settings.out, plain, settings.spec.seed, n_resamples, settings.spec.model.name)
+    judges = tuple(configured_judge(name, folder) for name in names)
+    for each in judges:
+        each.require_sound(how.seed, settings.spec.backend.name)
+    return _Bench(settings, judges, how)
+
+
+def _named(words: Sequence[str]) -> tuple[str, ...]:
+    """The names in judge=a,b, each once, in the order typed; nothing where the word was not typed."""
+    typed = [word.removeprefix(_JUDGE) for word in words if word.startswith(_JUDGE)]
+    if len(typed) > 1:
+        raise HarnessError("judge is given twice", fix="name all of them in one judge=A,B", code="E-CONFLICT")
+    names = [name.strip() for text in typed for name in text.split(",")]
+    if not all(names):
+        raise HarnessError(f"judge={typed[0]} leaves a name out", fix="type judge=NAME or judge=A,B", code="E-OPTION")
+    return tuple(dict.fromkeys(names))
 
 
 def _examined(bench: _Bench, configured: ConfiguredJudge, *, probing: bool) -> JudgeCard:
@@ -324,29 +367,66 @@ def _keep(card: JudgeCard, folder: Path) -> None:
     echo(f"card: {folder / 'card.json'}", error=True)
 
 
-def _from_card(words: Sequence[str]) -> dict[str, float]:
-    """Spread of people's scores and the judge's correlation with them, from its card."""
+def _plan_words(words: Sequence[str]) -> tuple[PlanWords, list[str]]:
+    """The words that are the plan's own, typed, and the others; one error that names every mistake."""
+    own = [word for word in words if word.partition("=")[0] in PlanWords.model_fields]
+    values: dict[str, str] = {}
+    for key, _, value in (word.partition("=") for word in own):
+        if values.setdefault(key, value) != value:
+            raise HarnessError(
+                f"{key} is given twice: {values[key]!r} and {value!r}", fix="keep one of them", code="E-CONFLICT"
+            )
+    try:
+        asked = PlanWords.model_validate(values)
+    except ValidationError as err:
+        details = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in err.errors()]
+        raise HarnessError(
+            "the words of harness judge plan are wrong",
+            fix="effect=0.1 is needed, above 0 and at most 1; sd above 0, rho from 0 to 1, power between 0.05 and 1, "
+            "judged a whole number",
+            code="E-OPTION",
+            details=details,
+        ) from err
+    return asked, [word for word in words if word not in own]
+
+
+def _refuse_idle(words: Sequence[str]) -> None:
+    """E-OPTION for words that would change nothing: with sd and rho typed, no card is read."""
+    if words:
+        raise HarnessError(
+            f"{' '.join(words)} would change nothing: with sd and rho typed, no judge is looked up",
+            fix=f"leave it out, or leave out sd or rho; the plan's own words are {', '.join(PlanWords.model_fields)}",
+            code="E-OPTION",
+        )
+
+
+def _from_card(words: Sequence[str]) -> tuple[float, float]:
+    """The judge's correlation with people's scores, and the spread of these, from its card."""
     from harness.store.encoding import parse
 
     if not any(word.startswith("task=") for word in words):
-        raise HarnessError("sd and rho are not known", fix="type sd=0.45 rho=0.6, or task=NAME judge=NAME with a card")
+        _refuse_unknown(words)
+        raise HarnessError(
+            "sd and rho are not both known", fix="type sd=0.45 rho=0.6, or task=NAME judge=NAME with a card"
+        )
     for bench, configured in _each(words):
         file = bench.folder(configured.name) / "card.json"
         if file.is_file():
             found = parse(JudgeCard, file.read_bytes(), name=str(file))
             if found.sd_difference is None or not found.agreement:
                 raise HarnessError("too few prompts have labels of two systems", fix="type sd=0.45", code="E-NOCAL")
-            return {"rho": max(0.0, found.figure("pearson").value or 0.0), "sd": found.sd_difference}
+            return max(0.0, found.figure("pearson").value or 0.0), found.sd_difference
     raise HarnessError(
         "no judge of this task has a card", fix="harness judge calibrate with the same words", code="E-NOCAL"
     )
 
 
-def _number(key: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError as err:
-        raise HarnessError(f"{key}={text} is no number", fix=f"type {key}=0.1") from err
-    if not value >= 0:
-        raise HarnessError(f"{key}={text} must not be below 0", fix=f"type {key}=0.1")
-    return value
+def _refuse_unknown(words: Sequence[str]) -> None:
+    """E-OPTION for the first word that is neither the plan's nor about a judge."""
+    strange = next((word for word in words if not word.startswith(_JUDGE)), None)
+    if strange is not None:
+        raise HarnessError(
+            f"{strange!r} is no word of harness judge plan",
+            fix=f"type task=NAME judge=NAME, or {', '.join(PlanWords.model_fields)} with a number",
+            code="E-OPTION",
+        )

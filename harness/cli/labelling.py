@@ -4,59 +4,27 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import Field, ValidationError
 
 from harness.cli import execution
+from harness.cli.label_words import Asked, asked_for, help_of_words
 from harness.cli.terminal import echo
-from harness.core.errors import HarnessError
-from harness.core.judging import LabelKind, text_hash
-from harness.core.specs import JudgeSpec, Spec
+from harness.core.errors import EnvironmentFault, HarnessError
+from harness.core.judging import Label, LabelKind, text_hash
+from harness.data.display import escape, quote
 
 if TYPE_CHECKING:
+    from harness.autorater.label_journal import LabelJournal
     from harness.autorater.labels import LabelFile
-    from harness.config import Settings
+    from harness.labelling.kept import Drawing, KeptSheet
     from harness.labelling.sheet import Sheet
     from harness.pipeline.answers import Answered
-
-
-class LabelWords(Spec):
-    """The words of `harness label` that are its own."""
-
-    n: int = Field(200, ge=1, le=100_000, description="answers on the sheet, or pairs")
-    round: Literal["calibration", "gate", "final"] = Field("calibration", description="final: test answers, blind")
-    judge: str | None = Field(None, description="whose rubric, criterion and scale are asked; the task's only one")
-    criterion: str | None = Field(None, description="without a judge: what is asked")
-    label: LabelKind | None = Field(None, description="without a judge: likert, pass_fail or pair")
-    scale: int | None = Field(None, ge=2, le=10, description="without a judge: highest Likert value")
-    annotator: str = Field("", description="who labels; the page asks otherwise")
-    run: str | None = Field(None, description="whose answers; the task's newest finished run")
-    form: Literal["page", "html", "csv"] = Field("page", alias="as", description="page, or an offline sheet")
-    seed: int = Field(0, ge=0)
-    port: int = Field(0, ge=0, le=65535)
-    source: str | None = Field(None, alias="import", description="file of labels to add: .jsonl, .csv, .json")
-    target: str | None = Field(None, alias="export", description="file to write all labels to: .jsonl, .csv, .json")
-
-
-_OWN = frozenset(field.alias or name for name, field in LabelWords.model_fields.items())
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What is labelled where. labels: the file that gets them. sheet: where the drawn sheet is kept, to resume."""
-
-    settings: Settings
-    words: LabelWords
-    question: JudgeSpec
-    rubric: str
-    run: Path | None
-    labels: Path
-    typed: tuple[str, ...]
 
 
 def label(
@@ -66,31 +34,38 @@ def label(
     ],
     open_browser: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
 ) -> None:
-    """Have people judge answers: a local page, an offline sheet, or labels from elsewhere."""
-    asked = _asked(words)
-    if asked.words.source is not None:
-        _import(asked, Path(asked.words.source))
-    elif asked.words.target is not None:
-        _export(asked, Path(asked.words.target))
-    else:
-        _ask(asked, open_browser=open_browser)
+    execution.resume_command = shlex.join(["harness", *sys.argv[1:]])
+    here = Path.cwd()
+    try:
+        asked = asked_for(words)
+        if asked.words.source is not None:
+            _import(asked, here / Path(asked.words.source).expanduser())
+        elif asked.words.target is not None:
+            _export(asked, here / Path(asked.words.target).expanduser())
+        elif asked.words.form == "page":
+            _ask(asked, open_browser=open_browser)
+        else:
+            _write_sheet(asked)
+    finally:
+        os.chdir(here)
+    execution.resume_command = ""
 
 
-def _ask(asked: _Asked, *, open_browser: bool) -> None:
-    from harness.autorater.label_journal import LabelJournal
-    from harness.labelling.offline import write_csv_sheet, write_html_sheet
-    from harness.labelling.server import serve
+# The words are described once, where they are read. \b keeps the lines apart.
+label.__doc__ = f"""Have people judge answers: a local page, an offline sheet, or labels from elsewhere.
 
+\b
+Words of its own, besides task=NAME or RUN:
+{help_of_words()}
+"""
+
+
+def _ask(asked: Asked, *, open_browser: bool) -> None:
+    from harness.labelling.server import require_libraries, serve
+
+    require_libraries()
     sheet = _sheet(asked)
-    if asked.words.form != "page":
-        write = write_html_sheet if asked.words.form == "html" else write_csv_sheet
-        file = Path(f"labels-{asked.settings.spec.task.name}-{sheet.id}.{asked.words.form}")
-        write(sheet, file, rubric=asked.rubric)
-        echo(f"{len(sheet.items)} to label: {file}")
-        again = shlex.join(word for word in asked.typed if not word.startswith("as="))
-        echo(f"when done: harness label {again} import=FILE" + _annotator_hint(asked))
-        return
-    with LabelJournal(asked.labels) as journal:
+    with _journal(asked) as journal:
         n_before = len(journal.labels)
         serve(
             sheet,
@@ -99,83 +74,276 @@ def _ask(asked: _Asked, *, open_browser: bool) -> None:
             annotator=asked.words.annotator,
             port=asked.words.port,
             open_browser=open_browser,
-            on_ready=lambda link: _announce(link, sheet, asked.labels),
+            on_ready=lambda link: _announce(link, sheet, asked),
         )
-        echo(f"{len(journal.labels) - n_before} new labels in {asked.labels}")
+        echo(f"{len(journal.labels) - n_before} new labels in {asked.shown(asked.labels)}")
     _say_what_next(asked)
 
 
-def _annotator_hint(asked: _Asked) -> str:
-    return " annotator=NAME" if asked.words.form == "csv" and not asked.words.annotator else ""
+@contextmanager
+def _journal(asked: Asked) -> Iterator[LabelJournal]:
+    """The file of labels; where nobody gave the first one, there is none afterwards."""
+    from harness.autorater.label_journal import LabelJournal
+    from harness.store import disk
+
+    was_there = asked.labels.exists()
+    with LabelJournal(asked.labels) as journal:
+        try:
+            yield journal
+        finally:
+            if not was_there and not journal.labels:
+                disk.remove(asked.labels)
 
 
-def _announce(link: str, sheet: Sheet, labels: Path) -> None:
-    echo(f"{len(sheet.items)} to label, of {sheet.criterion}; every answer is kept in {labels} at once")
+def _write_sheet(asked: Asked) -> None:
+    from harness.labelling.offline import csv_sheet, html_sheet, write_csv_sheet, write_html_sheet
+
+    sheet = _sheet(asked)
+    form = asked.words.form
+    file = asked.here / f"labels-{asked.task}-{sheet.id}.{form}"
+    content = html_sheet(sheet, rubric=asked.rubric) if form == "html" else csv_sheet(sheet)
+    if file.exists() and file.read_bytes() != content:
+        raise HarnessError(
+            f"{file.name} is already there, and somebody may have filled it in",
+            fix=f"import it ({_again(asked, file.name)}), or move it away first",
+            code="E-EXISTS",
+        )
+    (write_html_sheet if form == "html" else write_csv_sheet)(sheet, file, rubric=asked.rubric)
+    _describe(sheet, asked)
+    echo(f"written: {asked.shown(file)}")
+    # The page of an offline sheet names its download like this.
+    back = f"labels-{sheet.id}.jsonl" if form == "html" else file.name
+    where = " (the file that its button downloads)" if form == "html" else ""
+    echo(f"when done: {_again(asked, back)}{where}")
+
+
+def _again(asked: Asked, file: str) -> str:
+    """The command that takes a sheet back."""
+    typed = [word for word in asked.typed if not word.startswith("as=")]
+    whose = asked.words.form == "csv" and not asked.words.annotator
+    return shlex.join(["harness", "label", *typed, f"import={file}"]) + (" annotator=NAME" if whose else "")
+
+
+def _announce(link: str, sheet: Sheet, asked: Asked) -> None:
+    _describe(sheet, asked)
+    echo(f"every label is kept in {asked.shown(asked.labels)} at once")
     echo(f"open {link}")
     echo("Ctrl-C ends it; the same command goes on where you stopped", error=True)
 
 
-def _say_what_next(asked: _Asked) -> None:
-    if asked.words.round == "final":
-        echo(f"Next command: harness report {asked.run}")
-    elif asked.run is not None:
-        echo(f"Next command: harness select {asked.run}")
+def _describe(sheet: Sheet, asked: Asked) -> None:
+    """What is asked about which answers, and why they are as many as they are."""
+    rubric = f", by the rubric of judge {asked.judge}" if asked.judge else ""
+    echo(f"asked: {escape(_as_asked(sheet.criterion, sheet.kind, sheet.scale))}{rubric}")
+    run = asked.run.name if asked.run is not None else "none"
+    echo(f"answers: {sheet.split} of {run}, whose is hidden")
+    echo(_counts(sheet, asked.words.n))
 
 
-def _import(asked: _Asked, file: Path) -> None:
-    """Labels made on a sheet of this task get back what the sheet knows; labels from elsewhere come as they are."""
-    from harness.autorater.label_journal import LabelJournal
+def _as_asked(criterion: str, kind: LabelKind, scale: int) -> str:
+    how = {"likert": f"1 to {scale}", "pass_fail": "pass or fail", "pair": "which of two is better"}
+    return f"{criterion} ({how[kind]})"
 
+
+def _counts(sheet: Sheet, n: int) -> str:
+    """How many there are to label, and why not n."""
+    prompts = len({each.item.cluster for each in sheet.items})
+    shown = f"{len(sheet.items)} to label"
+    if sheet.n_answers > len(sheet.items):
+        shown += f", for {sheet.n_answers} answers: what several systems said alike is asked once"
+    if sheet.n_answers == n:
+        return shown
+    if all(each.probability == 1 for each in sheet.items):
+        return f"{shown} (all there are: {_product(prompts, sheet.n_answers)}; {n} were asked for)"
+    return f"{shown} ({_product(prompts, sheet.n_answers)}: all answers to a prompt or none; {n} were asked for)"
+
+
+def _product(prompts: int, answers: int) -> str:
+    each, rest = divmod(answers, prompts)
+    return f"{prompts} prompts x {each}" if rest == 0 else f"{answers} answers to {prompts} prompts"
+
+
+def _say_what_next(asked: Asked) -> None:
+    command = _next_command(asked)
+    if command is not None:
+        echo(f"Next command: {command}")
+
+
+def _next_command(asked: Asked) -> str | None:
+    """Final labels are for the report; others for a new choice where the judge decides, else to calibrate it."""
+    from harness.core.specs import JUDGE_PREFIX
+    from harness.store.layout import origin_of
+
+    if asked.is_final:
+        return f"harness report {shlex.quote(asked.shown(asked.run))}" if asked.run is not None else None
+    if not asked.judge:
+        return None
+    if asked.run is not None and _primary(asked.run) == JUDGE_PREFIX + asked.judge:
+        origin = asked.run.with_name(origin_of(asked.run.name))
+        return f"harness select {shlex.quote(asked.shown(origin if origin.is_dir() else asked.run))}"
+    task = next((word for word in asked.typed if word.startswith("task=")), f"task={_task_folder(asked)}")
+    return shlex.join(["harness", "judge", "calibrate", task, f"judge={asked.judge}"])
+
+
+def _primary(run: Path) -> str:
+    """The primary metric that the run was asked for."""
+    from harness.core.specs import RunSpec
+    from harness.store.view import StoredView
+
+    return RunSpec.model_validate(StoredView(run).spec).task.metrics.primary
+
+
+def _task_folder(asked: Asked) -> str:
+    return asked.shown(asked.settings.task_folder.resolve())
+
+
+def _import(asked: Asked, file: Path) -> None:
+    """Labels made on a sheet of this task get back what the sheet knows; labels from elsewhere come as they are.
+
+    What is refused is refused before anything is written.
+    """
     found = _labels_in(file, asked)
-    with LabelJournal(asked.labels) as journal:
+    notes = [*found.notes, *_require_fitting(found.labels, file, asked)]
+    with _journal(asked) as journal:
+        _refuse_clashes(found.labels, journal.labels)
         added = [journal.append(each) for each in found.labels]
     n_known = len(added) - sum(added)
-    echo(f"{sum(added)} labels added to {asked.labels}" + (f", {n_known} were there already" if n_known else ""))
-    for note in found.notes:
+    known = f", {n_known} were there already" if n_known else ""
+    echo(f"{sum(added)} labels added to {asked.shown(asked.labels)}{known}")
+    for note in notes:
         echo(f"Note: {note}")
     _say_what_next(asked)
 
 
-def _labels_in(file: Path, asked: _Asked) -> LabelFile:
+def _labels_in(file: Path, asked: Asked) -> LabelFile:
     """The labels of a file, with what the sheet they were made on knows of them, where it was one of these."""
+    from dataclasses import replace
+
     from harness.autorater.labels import read_labels
-    from harness.labelling.offline import came_back, is_sheet
-    from harness.labelling.sheet import item_id
+    from harness.labelling.kept import kept_sheets, made_on
+    from harness.labelling.offline import came_back, is_sheet, items_named
 
-    sheets = _saved_sheets(asked)
+    items = items_named(file)
+    kept, notes = kept_sheets([_sheets(asked)])
+    found = made_on(items, kept, file_name=file.name)
+    if found is not None:
+        _require_asked(found, file, asked)
+        back = came_back(file, found.sheet, annotator=asked.words.annotator, rubric=asked.rubric)
+        return replace(back, notes=(*back.notes, *notes))
+    _refuse_elsewhere(items, file, asked)
     if is_sheet(file):
-        found = next((sheet for sheet in sheets if sheet.id in file.name), None)
-        if found is None:
-            raise HarnessError(
-                f"{file} was filled in for a sheet that is not known here",
-                fix="keep the name that it was written with: labels-TASK-SHEET.csv",
-                code="E-LABELS",
-            )
-    else:
-        names = {item_id(each.id) for each in read_labels(file).labels}
-        found = next((sheet for sheet in sheets if names & {item.id for item in sheet.items}), None)
-        if found is None:
-            return read_labels(file, guideline=text_hash(asked.rubric))
-    return came_back(file, found, annotator=asked.words.annotator, rubric=asked.rubric)
+        raise HarnessError(
+            f"{quote(file.name, 200)} was filled in for a sheet that is not known here",
+            fix="name the task or run that it was drawn for; the column `item` must be as it was",
+            code="E-LABELS",
+            details=notes,
+        )
+    return read_labels(file, guideline=text_hash(asked.rubric))
 
 
-def _export(asked: _Asked, file: Path) -> None:
+def _require_asked(found: KeptSheet, file: Path, asked: Asked) -> None:
+    """E-LABELS where the sheet asks something else than the words do: its answers are no labels of this judge."""
+    sheet, question = found.sheet, asked.question
+    then = _as_asked(sheet.criterion, sheet.kind, sheet.scale)
+    now = _as_asked(question.criterion, question.label, question.scale)
+    if then != now:
+        raise HarnessError(
+            f"{quote(file.name, 200)} is of a sheet that asks about {quote(then)}, not about {quote(now)}",
+            fix="name the judge that it was drawn for, judge=NAME, or what it asks: criterion=... label=... scale=...",
+            code="E-LABELS",
+        )
+
+
+def _refuse_elsewhere(items: frozenset[str], file: Path, asked: Asked) -> None:
+    """E-LABELS for what was made on another round's sheet, with the command that takes it."""
+    from harness.labelling.kept import FOLDER, kept_sheets, made_on
+
+    folders = [asked.task_runs / FOLDER, *sorted(asked.task_runs.glob(f"*/{FOLDER}"))]
+    found = made_on(items, kept_sheets(folders)[0], file_name=file.name)
+    if found is None:
+        return
+    whose = found.file.parent.parent
+    which = f"task={_task_folder(asked)}" if whose == asked.task_runs else asked.shown(whose)
+    command = ["harness", "label", which, f"round={found.sheet.round}", f"import={asked.shown(file)}"]
+    raise HarnessError(
+        f"{quote(file.name, 200)} is a sheet of the {found.sheet.round} round of {whose.name}",
+        fix=shlex.join(command),
+        code="E-LABELS",
+    )
+
+
+def _require_fitting(labels: Iterable[Label], file: Path, asked: Asked) -> list[str]:
+    """E-LABELS for labels that whoever reads them next could not use; notes on those that others can."""
+    from harness.pipeline.validation import require_final
+
+    labels, question = tuple(labels), asked.question
+    if not labels:
+        raise HarnessError(
+            f"no row of {quote(file.name, 200)} has a value", fix="fill in the column `value`", code="E-LABELS"
+        )
+    if asked.is_final and asked.run is not None:
+        require_final(labels, asked.run, question)
+        return []
+    final = sum(each.round == "final" for each in labels)
+    if final:
+        raise HarnessError(
+            f"{final} of {len(labels)} labels in {quote(file.name, 200)} are of a run's final round",
+            fix=f"import them for that run: harness label RUN round=final import={file.name}",
+            code="E-LABELS",
+        )
+    own = [each for each in labels if each.criterion == question.criterion]
+    now = _as_asked(question.criterion, question.label, question.scale)
+    other = sorted({_as_asked(each.criterion, each.kind, each.scale) for each in own} - {now})
+    if not own or other:
+        found = other or sorted({_as_asked(each.criterion, each.kind, each.scale) for each in labels})
+        raise HarnessError(
+            f"labels in {quote(file.name, 200)} are for {', '.join(map(quote, found))}, and {quote(now)} is asked",
+            fix="name their judge, judge=NAME, or what they answer: criterion=... label=... scale=...",
+            code="E-LABELS",
+        )
+    strange = len(labels) - len(own)
+    return [f"{strange} of {len(labels)} labels are for another criterion than {quote(now)}"] if strange else []
+
+
+def _refuse_clashes(labels: Iterable[Label], known: Iterable[Label]) -> None:
+    """E-LABELS where a label that is there has the id of another that is to come."""
+    from dataclasses import replace
+
+    there = {each.id: each for each in known}
+    clash = [each for each in labels if each.id in there and replace(each, time=there[each.id].time) != there[each.id]]
+    if clash:
+        raise HarnessError(
+            f"{len(clash)} labels have the ids of other labels that are there already, {quote(clash[0].id)} for one",
+            fix="give each label an id of its own, or leave the ids out",
+            code="E-LABELS",
+        )
+
+
+def _export(asked: Asked, file: Path) -> None:
     from harness.autorater.labels import export_labels, read_labels
 
+    for target in (file, file.with_suffix(".xml")) if file.suffix.lower() == ".json" else (file,):
+        if target.exists():
+            raise HarnessError(
+                f"{quote(asked.shown(target), 200)} is already there", fix="choose another name", code="E-EXISTS"
+            )
     for written in export_labels(read_labels(asked.labels).labels, file):
-        echo(f"wrote {written}")
+        echo(f"wrote {asked.shown(written)}")
 
 
-def _sheet(asked: _Asked) -> Sheet:
+def _sheet(asked: Asked) -> Sheet:
     """The sheet that was drawn for these words before, or a new one, kept so that the next time shows the same."""
     from harness.labelling.sheet import draw, load_sheet, save_sheet
     from harness.store import disk
 
     words, question = asked.words, asked.question
-    name = f"{asked.words.judge or 'labels'}-{words.round}-{words.n}-{words.seed}.json"
-    file = _sheets(asked) / name
+    file = _sheets(asked) / _drawing(asked).file_name
     if file.is_file():
-        return load_sheet(file)
+        try:
+            return load_sheet(file)
+        except EnvironmentFault:
+            # The same words draw the same sheet.
+            disk.quarantine(file)
     answered = _answered(asked)
     sheet = draw(
         answered.items,
@@ -193,103 +361,47 @@ def _sheet(asked: _Asked) -> Sheet:
     return sheet
 
 
-def _answered(asked: _Asked) -> Answered:
+def _drawing(asked: Asked) -> Drawing:
+    from harness.labelling.kept import Drawing
+
+    return Drawing(
+        judge=asked.judge,
+        run=asked.run.name if asked.run is not None else "",
+        criterion=asked.question.criterion,
+        kind=asked.question.label,
+        scale=asked.question.scale,
+        round=asked.words.round,
+        split="test" if asked.is_final else "validation",
+        n=asked.words.n,
+        seed=asked.words.seed,
+    )
+
+
+def _answered(asked: Asked) -> Answered:
     from harness.data import read
     from harness.pipeline.answers import for_calibration, for_choosing, for_validation
+    from harness.pipeline.validation import require_own_criterion
+    from harness.store.view import StoredView
 
     if asked.run is None:
         raise HarnessError(
-            f"there is no finished run of {asked.settings.spec.task.name} whose answers could be labelled",
+            f"there is no finished run of {asked.task} whose answers could be labelled",
             fix="make one: harness run with this task (a judge without labels is no obstacle, the fallback decides)",
             code="E-NORUN",
         )
     spec = asked.settings.spec
     dataset = read(spec.task, asked.settings.task_folder, drop_bad=spec.drop_bad)
     pairs = asked.question.label == "pair"
-    if asked.words.round == "final":
+    if asked.is_final:
+        require_own_criterion(StoredView(asked.run), asked.question)
         return for_validation(asked.run, dataset.split("test"), pairs=pairs)
     if asked.words.round == "gate":
         return for_choosing(asked.run, dataset.split("validation"), pairs=pairs)
     return for_calibration(asked.run, dataset.split("validation"), pairs=pairs)
 
 
-def _saved_sheets(asked: _Asked) -> list[Sheet]:
-    from harness.labelling.sheet import load_sheet
-
-    return [load_sheet(file) for file in sorted(_sheets(asked).glob("*.json"))]
-
-
-def _sheets(asked: _Asked) -> Path:
+def _sheets(asked: Asked) -> Path:
     """Where sheets are kept: with the run for its final round, else with the task's runs."""
-    if asked.words.round == "final" and asked.run is not None:
-        return asked.run / "sheets"
-    return asked.settings.out / asked.settings.spec.task.name / "sheets"
+    from harness.labelling.kept import FOLDER
 
-
-def _asked(typed: Sequence[str]) -> _Asked:
-    """Everything that the words settle; the first may name a run instead of a task."""
-    from harness.config import resolve
-    from harness.store.view import find_run
-
-    own = [word for word in typed if word.partition("=")[0] in _OWN]
-    rest = [word for word in typed if word not in own]
-    words = _own_words(own)
-    named = rest.pop(0) if rest and "=" not in rest[0] else words.run
-    run = None if named is None else find_run(named, Path("runs")).resolve()
-    if run is not None:
-        started, _, home = execution.started_with(run)
-        if home is not None:
-            os.chdir(home)
-        rest = [*started, *rest]
-    settings = resolve(rest)
-    if words.round == "final" and run is None:
-        raise HarnessError(
-            "the final round is of one run's test answers", fix="harness label RUN round=final", code="E-USAGE"
-        )
-    words, question, rubric, labels = _question(words, settings)
-    if run is None:
-        run = _newest(settings)
-    if words.round == "final" and run is not None:
-        from harness.store import layout
-
-        labels = run / layout.LABELS
-    return _Asked(settings, words, question, rubric, run, labels, tuple(typed))
-
-
-def _own_words(own: Sequence[str]) -> LabelWords:
-    values = dict(word.split("=", 1) for word in own)
-    try:
-        return LabelWords.model_validate(values)
-    except ValidationError as err:
-        details = [f"{each['loc'][0] if each['loc'] else 'label'}: {each['msg']}" for each in err.errors()]
-        raise HarnessError(
-            "the words of harness label are wrong", fix="harness label --help", code="E-OPTION", details=details
-        ) from err
-
-
-def _question(words: LabelWords, settings: Settings) -> tuple[LabelWords, JudgeSpec, str, Path]:
-    """What people are asked, with which rubric, and the file for their labels: a judge's, or as the words say."""
-    from harness.autorater.configuration import LABELS_FILE, find_judge, own_judges, read_judge, written_to
-
-    folder, names = settings.task_folder, settings.spec.task.metrics.judges
-    name = words.judge or next(iter(names or own_judges(folder)), None)
-    if words.criterion is not None and words.judge is None:
-        spec = JudgeSpec(kind="none", criterion=words.criterion, label=words.label or "likert", scale=words.scale or 5)
-        return words, spec, words.criterion, folder / LABELS_FILE
-    if name is None:
-        raise HarnessError(
-            f"task {settings.spec.task.name} has no judge, so nothing says what people are to be asked",
-            fix='type criterion="how helpful the answer is" label=likert, or judge=NAME (judges/README.md)',
-            code="E-USAGE",
-        )
-    place = find_judge(name, folder)
-    spec, rubric = read_judge(place)
-    return words.model_copy(update={"judge": name}), spec, rubric, written_to(spec, place, folder)
-
-
-def _newest(settings: Settings) -> Path | None:
-    """The run of the task that finished last."""
-    from harness.store import layout
-
-    files = (settings.out / settings.spec.task.name).glob(f"*/{layout.RESULT}")
-    return max((file.parent for file in files), key=lambda run: (run / layout.RESULT).stat().st_mtime, default=None)
+    return (asked.run if asked.is_final and asked.run is not None else asked.task_runs) / FOLDER

@@ -55,7 +55,7 @@ def report(
     from harness.store.view import StoredView, find_run
 
     folder = find_run(name, Path("runs"))
-    write_validation(folder)
+    said = write_validation(folder)
     view = StoredView(folder)
     reporters = {name: cast(Reporter, registry.load("reporters", name)) for name in registry.names("reporters")}
     write_reports(folder, reporters)
@@ -63,3 +63,5 @@ def report(
         echo_json(view.result)
     else:
         show_result(view, folder)
+    for note in said.notes:
+        echo(f"Note: {note}.", error=as_json)

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from harness.pipeline.rescore import Rescoring
     from harness.pipeline.stages import Stages
 
-# Sections and keys that a rescore takes; `metric` is metrics.primary.
+# Sections and keys that a rescore takes; `metric` is metrics.primary. A new choice may have to generate, with the seed
+# that was used before.
 _MAY_DIFFER = ("metrics", "metric", "select", "seed", "n_resamples")
+_MAY_DIFFER_IN_CHOICE = ("metrics", "metric", "select", "n_resamples")
 
 
 def evaluate(
@@ -114,11 +116,12 @@ def _again(
     from harness.pipeline.rescore import prepare_rescore
     from harness.pipeline.stages import Stages
     from harness.store.events import EventLog
+    from harness.store.layout import RESCORED
     from harness.store.reports import write_reports
     from harness.store.run import RunFolder
     from harness.store.view import StoredView
 
-    _refuse_other_words(words)
+    _refuse_other_words(words, _MAY_DIFFER if mark == RESCORED else _MAY_DIFFER_IN_CHOICE)
     started, drop_bad, home = execution.started_with(folder)
     here = Path.cwd()
     if home is not None:
@@ -154,14 +157,14 @@ def _without_tuning(words: list[str]) -> list[str]:
     return [*rest, "trainer=given", f"trainer.path={Path(adapters[-1]).expanduser()}"]
 
 
-def _refuse_other_words(words: list[str]) -> None:
+def _refuse_other_words(words: list[str], allowed: Sequence[str]) -> None:
     """Only what scores may differ; anything else would be ignored, or would generate something else."""
     for word in words:
         key, equals, _ = word.partition("=")
-        if equals and key.partition(".")[0] not in _MAY_DIFFER:
+        if equals and key.partition(".")[0] not in allowed:
             raise HarnessError(
-                f"a rescore scores what was generated; {key}= would generate something else, or nothing",
-                fix="leave it out (metrics, select, seed and n_resamples may differ), or start a new `harness run`",
+                f"this takes what was generated as it is; {key}= would generate something else, or nothing",
+                fix=f"leave it out ({', '.join(allowed)} may differ), or start a new `harness run`",
                 code="E-CONFLICT",
             )
 

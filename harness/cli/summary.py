@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.cli.terminal import echo, show_table
+from harness.core.licences import JudgeCard
 from harness.core.protocols import RunView
 from harness.core.records import Estimate, EvaluationRecord, RunResult, SliceComparison
+from harness.core.specs import JUDGE_PREFIX
 from harness.pipeline.words import number, probability, signed
 from harness.store import layout
 
@@ -26,8 +29,9 @@ def show_result(view: RunView, folder: Path) -> None:
     echo(f"Ship: {conclusion.ship}")
     echo("")
     records = [record for record in result.evaluations if record.split == "test"]
+    headings = [_heading(metric, view.judges) for metric in result.metrics]
     show_table(
-        ["on test", *result.metrics, "n", "failed"],
+        ["on test", *headings, "n", "failed"],
         [_row(record, result) for record in records],
     )
     echo("value [95 % interval]; several draws of shots: their mean, ± their standard deviation")
@@ -43,6 +47,13 @@ def show_result(view: RunView, folder: Path) -> None:
         echo(f"Next: {step}.")
     echo(f"Report: {folder / layout.REPORT}")
     echo(f"Next command: harness report {shlex.quote(str(folder))}")
+
+
+def _heading(metric: str, judges: Sequence[JudgeCard]) -> str:
+    """A metric's name; a judge whose numbers are not to be believed is never named without saying so."""
+    grades = {JUDGE_PREFIX + card.judge: card.licence.grade for card in judges}
+    grade = grades.get(metric)
+    return f"{metric} ({grade})" if grade in ("uncalibrated", "advisory") else metric
 
 
 def _show_slices(result: RunResult) -> None:

@@ -91,7 +91,8 @@ class GateLine:
 class Licence:
     """What a judge may do, why, and for exactly which judge: any other fingerprint has no licence.
 
-    fingerprint: model, prompt, rubric, decoding and labels, each by its hash. reasons: sentences for people.
+    fingerprint: model, prompt, rubric, settings (decoding among them) and labels, each by its hash.
+    reasons: sentences for people.
     """
 
     judge: str

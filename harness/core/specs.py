@@ -130,7 +130,7 @@ class MetricsSpec(Spec):
     primary: str
     report: tuple[str, ...] = ()
     fallback: str | None = Field(
-        None, description="with a judge as primary: the metric that chooses and is compared where the judge may not"
+        None, description="where primary is a judge: the metric that chooses and is compared if the judge may not"
     )
     smallest_effect: float | None = Field(
         None, gt=0, description="what would be worth having, in the primary metric's unit; 2 % of its range by default"
@@ -156,8 +156,8 @@ class MetricsSpec(Spec):
             raise ValueError(
                 f"primary = {self.primary!r} needs a fallback: the metric that decides if the judge may not"
             )
-        if self.fallback is not None and (not judged or self.fallback.startswith(JUDGE_PREFIX)):
-            raise ValueError("fallback is a metric beside a primary that is a judge")
+        if self.fallback is not None and self.fallback.startswith(JUDGE_PREFIX):
+            raise ValueError("fallback stands in for a judge that may not decide, so it cannot be a judge itself")
         return self
 
     @property

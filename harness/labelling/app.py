@@ -20,7 +20,7 @@ from harness.core.judging import Preference, text_hash
 from harness.data.display import escape
 from harness.labelling.guard import SECURITY, Guard, Method, Refusal
 from harness.labelling.progress import given, progress
-from harness.labelling.sheet import Sheet, SheetItem, label_for, values_of
+from harness.labelling.sheet import Sheet, SheetItem, labels_for, values_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -126,7 +126,7 @@ class LabelApp:
         fields = _fields(body)
         item, annotator = self._item(fields["item"]), self._named(fields["annotator"])
         value = self._value(fields["value"])
-        label = label_for(
+        labels = labels_for(
             self._sheet,
             item,
             value,
@@ -135,7 +135,8 @@ class LabelApp:
             guideline=text_hash(self._rubric),
             time=self._now(),
         )
-        if self._journal.append(label):
+        added = [self._journal.append(label) for label in labels]
+        if any(added):
             self._answers.setdefault(annotator, {})[item.id] = value
         return self._progress(annotator)
 

@@ -23,7 +23,7 @@ from harness.data.files import Lines
 from harness.data.problems import Problem
 from harness.data.rows import Row
 from harness.labelling.app import MAX_NAME, describe, shown
-from harness.labelling.sheet import Sheet, SheetItem, item_id, label_for, values_of
+from harness.labelling.sheet import Sheet, SheetItem, item_id, labels_for, values_of
 from harness.store import disk
 from harness.store.places import is_file
 
@@ -127,6 +127,14 @@ def is_sheet(path: Path) -> bool:
     return {"item", "value"} <= set(names) and "kind" not in names
 
 
+def items_named(path: Path) -> frozenset[str]:
+    """The items that a file's rows are about: of a CSV sheet its column `item`, of labels what their ids begin with."""
+    if not is_sheet(path):
+        return frozenset(item_id(label.id) for label in read_labels(path).labels)
+    rows = read_csv(Lines(path, path.name, limit=_MAX_BYTES), delimiter=_delimiter(path))
+    return frozenset(unguard(str(row.fields.get("item", ""))).strip() for row in rows if isinstance(row, Row))
+
+
 def came_back(path: Path, sheet: Sheet, *, annotator: str = "", rubric: str = "") -> LabelFile:
     """The labels in any file that came back from people: a CSV sheet, what an offline sheet downloaded, or labels.
 
@@ -136,7 +144,9 @@ def came_back(path: Path, sheet: Sheet, *, annotator: str = "", rubric: str = ""
         return LabelFile(read_csv_sheet(path, sheet, annotator=annotator, rubric=rubric))
     file = read_labels(path, guideline=text_hash(rubric) if rubric else "")
     known = {item.id for item in sheet.items}
-    labels = [restored([label], sheet)[0] if item_id(label.id) in known else label for label in file.labels]
+    labels = [
+        each for label in file.labels for each in (restored([label], sheet) if item_id(label.id) in known else (label,))
+    ]
     others = sum(item_id(label.id) not in known for label in labels)
     more = (f"{others:,} of {len(labels):,} labels were not made on this sheet",) if others else ()
     return LabelFile(tuple(labels), (*file.notes, *more))
@@ -145,8 +155,8 @@ def came_back(path: Path, sheet: Sheet, *, annotator: str = "", rubric: str = ""
 def restored(labels: Sequence[Label], sheet: Sheet) -> tuple[Label, ...]:
     """Labels of a blinded sheet with all that the sheet knows of them: systems, sides, sample, stratum, probability.
 
-    They are known by their ids, which begin with the item's. Labels that say whose answers they judge are left as
-    they are. E-LABELS where one is not of this sheet.
+    They are known by their ids, which begin with the item's. Of a text that several systems gave, each gets a label.
+    Labels that say whose answers they judge are left as they are. E-LABELS where one is not of this sheet.
     """
     items = {item.id: item for item in sheet.items}
     strange = [label.id for label in labels if item_id(label.id) not in items]
@@ -156,19 +166,19 @@ def restored(labels: Sequence[Label], sheet: Sheet) -> tuple[Label, ...]:
             fix="name the sheet that they were made on",
             code="E-LABELS",
         )
-    return tuple(_restored(label, sheet, items[item_id(label.id)]) for label in labels)
+    return tuple(each for label in labels for each in _restored(label, sheet, items[item_id(label.id)]))
 
 
-def _restored(label: Label, sheet: Sheet, item: SheetItem) -> Label:
+def _restored(label: Label, sheet: Sheet, item: SheetItem) -> tuple[Label, ...]:
     if set(label.systems) != {EXTERNAL}:
-        return label
+        return (label,)
     if label.answers != item.answers or label.kind != sheet.kind:
         raise HarnessError(
             f"the label {quote(label.id)} judges other answers than the sheet has",
             fix="name the sheet that it was made on; its texts must be as they were",
             code="E-LABELS",
         )
-    return label_for(
+    return labels_for(
         sheet, item, label.value, annotator=label.annotator, id=label.id, guideline=label.guideline, time=label.time
     )
 
@@ -188,7 +198,7 @@ def _from_cells(
     guideline = text_hash(rubric)
     # The same sheet read twice gives the same labels.
     made = text_hash(annotator, name, said, sheet.round, guideline)
-    return [label_for(sheet, items[name], value, annotator=annotator, id=f"{name}.{made}", guideline=guideline)]
+    return list(labels_for(sheet, items[name], value, annotator=annotator, id=f"{name}.{made}", guideline=guideline))
 
 
 def _value(said: str, sheet: Sheet) -> int | Preference:

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import errno
 import secrets
+import signal
 import socket
 import tempfile
+import threading
 import time
 import webbrowser
 from collections.abc import Callable, Iterator
@@ -71,9 +73,29 @@ def serve(
         link = f"http://127.0.0.1:{guard.port}/?token={guard.token}"
         with (
             opener(link) if open_browser else contextlib.nullcontext() as file,
-            contextlib.suppress(KeyboardInterrupt),
+            _ended_by_ctrl_c(server),
         ):
             asyncio.run(_serve(server, listening, app, idle_s, lambda: _announce(on_ready, link, file)))
+
+
+@contextlib.contextmanager
+def _ended_by_ctrl_c(server: uvicorn.Server) -> Iterator[None]:
+    """While this lasts, Ctrl-C says that people are done. Signals are heard by the main thread alone.
+
+    The server stops on it by itself, and hands it on, once it has stopped, to whoever listened before.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        server.should_exit = True
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def _serve(
@@ -155,6 +177,11 @@ def _bound(port: int) -> Iterator[socket.socket]:
                 code="E-PORT",
             ) from error
         yield listening
+
+
+def require_libraries() -> None:
+    """E-INSTALL where the page cannot be served because the server's libraries are not installed."""
+    _uvicorn()
 
 
 def _uvicorn() -> tuple[type[uvicorn.Config], type[uvicorn.Server]]:

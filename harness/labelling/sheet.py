@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -32,7 +32,8 @@ class SheetItem:
 
     probability: chance with which it came onto the sheet; stratum: the part it was drawn from. shared: whether every
     annotator labels it, so that their agreement can be told; the others are labelled by whoever comes first.
-    sample: the sample's id, where it is another than the item's.
+    sample: the sample's id, where it is another than the item's. also: further systems that gave this very text to this
+    prompt; it is asked about once, and the label stands for all of them.
     """
 
     id: str
@@ -42,6 +43,7 @@ class SheetItem:
     stratum: str = ""
     shared: bool = True
     sample: str = ""
+    also: tuple[tuple[str, ...], ...] = ()
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -67,6 +69,11 @@ class Sheet:
         """Hash of the items' names: two sheets are the same where they ask the same."""
         return text_hash(self.criterion, *(each.id for each in self.items))[:16]
 
+    @property
+    def n_answers(self) -> int:
+        """Answers (or pairs) that its labels will stand for; a text that several systems gave is one item."""
+        return sum(1 + len(each.also) for each in self.items)
+
 
 Unit: TypeAlias = tuple[Item, ...]
 
@@ -90,7 +97,8 @@ def draw(
     items: by whose they are. For `pair` single answers are made into pairs: each further system against the first one,
     on the same prompt. scores: item id -> a judge's score; strata are then fifths of a prompt's mean score besides the
     systems it has. samples: item id -> its sample's, where they differ. overlap: share of the prompts that every
-    annotator labels. E-SHEET where there is nothing to draw from, E-SURROGATE for texts that no file can hold.
+    annotator labels. A text that several systems gave to a prompt counts for each, and is asked about once.
+    E-SHEET where there is nothing to draw from, E-SURROGATE for texts that no file can hold.
     """
     given = [item for each in items.values() for item in each]
     json_text([text for item in given for text in _texts(item)])
@@ -101,6 +109,7 @@ def draw(
     rng = np.random.default_rng(seed)
     strata = _strata(units, scores or {}, n)
     sizes = _sizes({name: (len(each), len(each[0])) for name, each in strata.items()}, n)
+    asked = (criterion, kind, str(scale), round)
     drawn: list[SheetItem] = []
     for name, members in strata.items():
         chosen = [members[index] for index in rng.permutation(len(members))[: sizes[name]]]
@@ -110,7 +119,7 @@ def draw(
                 turned = isinstance(item, Pair) and rng.random() < 0.5
                 drawn.append(
                     SheetItem(
-                        id=text_hash(str(seed), criterion, round, item.id, str(len(drawn)))[:16],
+                        id=text_hash(str(seed), *asked, item.id, *_systems(item), str(len(drawn)))[:16],
                         item=item,
                         shown="swapped" if turned else "given",
                         probability=sizes[name] / len(members),
@@ -121,7 +130,8 @@ def draw(
                 )
     if not drawn:
         raise _nothing(f"n = {n} is fewer than the {len(units[0])} answers that one prompt has")
-    return Sheet(kind, criterion, tuple(drawn[index] for index in rng.permutation(len(drawn))), round, scale, split)
+    once = _each_text_once(drawn)
+    return Sheet(kind, criterion, tuple(once[index] for index in rng.permutation(len(once))), round, scale, split)
 
 
 def save_sheet(sheet: Sheet, path: Path) -> None:
@@ -165,6 +175,15 @@ def label_for(
     )
 
 
+def labels_for(
+    sheet: Sheet, item: SheetItem, value: int | Preference, *, annotator: str, id: str, guideline: str, time: str = ""
+) -> tuple[Label, ...]:
+    """The label that this value is, and the same one for each further system that gave this text; ids begin alike."""
+    label = label_for(sheet, item, value, annotator=annotator, id=id, guideline=guideline, time=time)
+    others = (replace(label, id=f"{id}.{number}", systems=systems) for number, systems in enumerate(item.also, 1))
+    return (label, *others)
+
+
 def shown_value(label: Label) -> int | Preference:
     """The label's value as it looked to its annotator, sides as they were shown."""
     if isinstance(label.value, int) or label.shown == "given":
@@ -202,6 +221,19 @@ def _texts(item: Item) -> tuple[str, ...]:
 
 def _systems(item: Item) -> tuple[str, ...]:
     return (item.system,) if isinstance(item, Single) else item.systems
+
+
+def _each_text_once(drawn: Sequence[SheetItem]) -> list[SheetItem]:
+    """Items that are alike made one: asking twice about a text shows what chance does to a person, and no system."""
+    found: dict[str, SheetItem] = {}
+    for each in drawn:
+        answers = (each.item.answer,) if isinstance(each.item, Single) else each.item.answers
+        name = text_hash(each.item.question, *answers)
+        known = found.setdefault(name, each)
+        systems = _systems(each.item)
+        if systems not in (_systems(known.item), *known.also):
+            found[name] = replace(known, also=(*known.also, systems), shared=known.shared or each.shared)
+    return list(found.values())
 
 
 def _singles(items: Sequence[Item]) -> list[Item]:

@@ -14,6 +14,9 @@ from harness.core.protocols import RECOMPUTED_RESAMPLES, AnyMetric, Metric
 from harness.core.types import BoolArray, Completion, FloatArray, Outcome, Sample
 from harness.stats.recomputed import Derived, counted, counted_steps
 
+# In the signature of an arm of several draws, after the metric's own.
+OF_DRAWS = "|mean-of-draws:"
+
 
 @dataclass(frozen=True)
 class MeanOverDraws(Derived):
@@ -29,7 +32,7 @@ class MeanOverDraws(Derived):
     @property
     def signature(self) -> str:
         """The metric's signature, and how many draws are averaged."""
-        return f"{self.metric.signature}|mean-of-draws:{len(self.draws)}"
+        return f"{self.metric.signature}{OF_DRAWS}{len(self.draws)}"
 
     def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
         """The same completions in every draw, (N, D * K)."""

@@ -149,6 +149,7 @@ class Evaluator:
         stage, salt = f"estimate {arm.name} on {split}", f"{arm.name} {split}"
         estimating = self.estimating
         inputs = self._inputs(draws) | {
+            "statistics": self.folder.digest(f"{layout.evaluation(arm.name, split)}/{layout.STATISTICS}"),
             "seed": estimating.seed,
             "n": estimating.n_resamples,
             "slices": list[JsonValue](estimating.slices),

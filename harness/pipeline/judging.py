@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from pydantic import JsonValue
 
 from harness.autorater.configuration import ConfiguredJudge
+from harness.autorater.gate import obstacle
 from harness.autorater.licensing import Examined, LicensedJudge, Licensing, fingerprint_of, fitted, license_judge
 from harness.autorater.rating import rate
 from harness.autorater.scores import CachedGenerator
 from harness.core.judging import Item, Pair, Single, Verdict, latest, text_hash
 from harness.core.licences import JudgeCard
 from harness.core.protocols import AnyMetric, Backend, Generator, Progress
+from harness.core.records import Selection
 from harness.core.specs import JUDGE_PREFIX, RunSpec
 from harness.core.types import Completion, FloatArray, Outcome, Sample
 from harness.pipeline.select import JudgeRole
@@ -87,7 +89,7 @@ class JudgedMetric(JudgeMetric):
 
     def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
         """Rows (score, 1); nan where the judge has no verdict, which is never a score."""
-        items = [self.item(sample, text) for sample, text in zip(samples, completions, strict=True)]
+        items = apart([self.item(sample, text) for sample, text in zip(samples, completions, strict=True)])
         with self.stages.timed(f"{self.name}: {len(items)} answers") as progress:
             verdicts = rate(self.licensed.judge, items, self.generator, progress)
         found = {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, Verdict)}
@@ -118,6 +120,17 @@ class JudgedMetric(JudgeMetric):
         return Single(text_hash(question, answer), cluster, "", question, answer, sample.references)
 
 
+def apart(items: Sequence[Item]) -> list[Item]:
+    """The same items, those of one text with different references under names of their own."""
+    references: dict[str, tuple[str, ...]] = {}
+    return [
+        item
+        if references.setdefault(item.id, item.references) == item.references
+        else replace(item, id=text_hash(item.id, *item.references))
+        for item in items
+    ]
+
+
 @dataclass(frozen=True)
 class Judged:
     """The run's metrics with their judges ready, what decides first, and what the named judge may do."""
@@ -141,7 +154,7 @@ class Asking:
 def asking(spec: RunSpec, backend: Callable[[], Backend], stages: Stages, runs: Path) -> Asking:
     """How the judges of a run are asked. runs: the folder of runs."""
     plain = tuple(name for name in spec.task.metrics.names if not name.startswith(JUDGE_PREFIX))
-    licensing = Licensing(runs, plain, spec.seed, min(spec.n_resamples, MOST_RESAMPLES))
+    licensing = Licensing(runs, plain, spec.seed, min(spec.n_resamples, MOST_RESAMPLES), spec.model.name)
     return Asking(spec, backend, stages, ScoreCache(runs), licensing)
 
 
@@ -156,7 +169,7 @@ def judged(metrics: Sequence[AnyMetric], asking: Asking) -> Judged:
     role = JudgeRole(primary, grade, primary.by_people)
     if grade == "drive":
         return Judged(ready, cards, role)
-    fallback = next(m for m in ready if m.name == asking.spec.task.metrics.fallback)
+    fallback = ready[1]
     return Judged((fallback, *(m for m in ready if m is not fallback)), cards, role)
 
 
@@ -197,15 +210,20 @@ def _backend(configured: ConfiguredJudge, asking: Asking) -> Backend:
     return kind.create(model, options, thinking=False)
 
 
-def caveats_of(judged_: Judged) -> Iterator[str]:
-    """What must be said beside a conclusion about the judges it did or did not rest on."""
+def caveats_of(judged_: Judged, selection: Selection) -> Iterator[str]:
+    """What must be said beside a conclusion about the judge that the task named: what it did, and why no more."""
     role = judged_.role
-    if role is None:
+    if role is None or not isinstance(role.metric, JudgedMetric):
         return
-    card = next(card for card in judged_.cards if JUDGE_PREFIX + card.judge == role.metric.name)
+    name, card, decides = role.metric.name, role.metric.card, judged_.metrics[0].name
     if role.grade == "drive":
-        yield f"{role.metric.name} decides, as graded on {card.n_labels} labels; not validated by people on test"
+        yield f"{name} decides, as graded on {card.n_labels} labels; not validated by people on test"
         return
-    did = "kept the best three checkpoints" if role.grade == "shortlist" else "had no say"
-    why = card.licence.reasons[0] if card.licence.reasons else "it has no labels"
-    yield f"{role.metric.name} is graded {role.grade} and {did}; {judged_.metrics[0].name} decides: {why}"
+    why = obstacle(card.licence) or "it has no labels"
+    if selection.by_people:
+        did = f"people chose among the {len(selection.shortlist)} checkpoints it kept, by {selection.by_people} prompts"
+    elif selection.shortlist:
+        did = f"{decides} chose among the {len(selection.shortlist)} checkpoints it kept"
+    else:
+        did = "it had no say"
+    yield f"{name} is graded {role.grade}, so {did}, and {decides} is what is compared: {why}"

@@ -14,7 +14,7 @@ from harness.autorater.configuration import ConfiguredJudge
 from harness.core.errors import HarnessError
 from harness.core.protocols import AnyMetric, Backend, BackendKind, Metric, Reporter, Trainer
 from harness.core.records import AuditRecord, Finding
-from harness.core.specs import MetricsSpec, RunSpec
+from harness.core.specs import JUDGE_PREFIX, MetricsSpec, RunSpec
 from harness.core.types import Sample, Sampling, TokenRow
 from harness.data import Dataset, read
 from harness.metrics.context import MetricContext
@@ -98,7 +98,8 @@ class Prepared:
 def effect_of(spec: RunSpec, primary: AnyMetric) -> float:
     """What would be worth having in what decides: as the task says of its primary metric, or the default."""
     asked = spec.task.metrics
-    return (asked.smallest_effect if primary.name == asked.primary else None) or default_effect(primary)
+    stands_in = asked.primary.startswith(JUDGE_PREFIX) and not primary.name.startswith(JUDGE_PREFIX)
+    return (None if stands_in else asked.smallest_effect) or default_effect(primary)
 
 
 def default_effect(metric: AnyMetric) -> float:
@@ -265,7 +266,9 @@ def make_metrics(spec: RunSpec, dataset: Dataset, plugins: Plugins) -> tuple[Any
     _refuse_one_name_for_two(metrics)
     _refuse_impossible_effect(spec, metrics[asked.primary])
     for metric in metrics.values():
-        if not isinstance(metric, JudgeMetric):
+        if isinstance(metric, JudgeMetric):
+            metric.configured.require_sound(spec.seed, spec.backend.name)
+        else:
             _try(metric, dataset.samples[:_N_TRIED])
     return tuple(metrics.values())
 

@@ -122,6 +122,15 @@ class Recorded:
                 resumable=False,
             )
 
+    def require_model(self, identity: Mapping[str, JsonValue]) -> None:
+        """E-DRIFT unless the base model is the one that the run was made with."""
+        if self.result.identity.get("model") != identity["model"]:
+            raise HarnessError(
+                f"the base model is no longer the one that {self.folder} was made with",
+                fix="bring its files back as they were, or start a new `harness run`",
+                code="E-DRIFT",
+            )
+
     def _checkpoint(self, record: CheckpointRecord) -> Checkpoint:
         folder = self.folder / layout.CHECKPOINTS / checkpoint_name(record.step)
         return Checkpoint(
@@ -198,6 +207,8 @@ def prepare_rescore(
         "spec": spec.model_dump(mode="json"),
         "source": recorded.result.run_id,
         "sources": dict(plugins.sources),
+        # Judges without a model of their own ask the run's.
+        "model": dict(plugins.backend.identify(spec.model, spec.backend)) if plugins.judges else {},
     }
     run_id = f"{recorded.result.run_id}{mark}{fingerprint(facts)[:8]}"
     return Rescoring(recorded, spec, dataset, run_id, make_metrics(spec, dataset, plugins), plugins)
@@ -213,6 +224,7 @@ def rescore(rescoring: Rescoring, stages: Stages, runs: Path) -> RunResult:
 def reselect(rescoring: Rescoring, prepared: Prepared, stages: Stages, runs: Path) -> RunResult:
     """Choose again among the checkpoints of a run, and ask the chosen one the test samples if nobody has."""
     spec, recorded = rescoring.spec, rescoring.recorded
+    recorded.require_model({"model": dict(prepared.model_identity), **prepared.backend.identity})
     judging = judged(rescoring.metrics, asking(spec, lambda: prepared.backend, stages, runs))
     ground = replace(
         recorded.ground(spec, rescoring.run_id, rescoring.dataset, judging),

@@ -201,7 +201,7 @@ def _conclusion(
         test={e.arm.name: e.record for e in on_test},
         audit=ground.audit,
         left_out=n_left_out(ground.test, ground.spec.task.metrics.slices),
-        judging=tuple(caveats_of(ground.judging)),
+        judging=tuple(caveats_of(ground.judging, selection)),
     )
     found = conclude(evidence, final_step=steps[-1]) if steps else conclude_untuned(evidence)
     return replace(found, next_steps=(*_labelling_steps(ground), *found.next_steps))

@@ -86,7 +86,8 @@ def select(
         best_step=choice.best_step if choice else None,
         tied_steps=tuple(choice.tied_steps) if choice else (),
         scores={e.arm.name: e.record.estimate(metric.name) for e in arms},
-        optimism=choice.optimism if choice else None,
+        # By people it is in the unit of their scores, not of the metric that is named here.
+        optimism=choice.optimism if choice and asked is None else None,
         best_untuned=_best_untuned(untuned, metric, spec),
         no_signal=choice.no_signal if choice else False,
         excluded=excluded,

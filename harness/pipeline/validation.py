@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from harness.autorater.estimates import TestSample, validate
+from harness.autorater.estimates import TestSample, matched, validate
 from harness.autorater.labels import read_labels
+from harness.core.errors import HarnessError
 from harness.core.judging import Label, text_hash
 from harness.core.licences import JudgeCard, Validation
 from harness.core.records import RunResult, SampleRow
-from harness.core.specs import JUDGE_PREFIX
+from harness.core.specs import JUDGE_PREFIX, JudgeSpec
+from harness.data.display import quote
 from harness.store import disk, layout
 from harness.store.encoding import canonical
 from harness.store.places import is_file
@@ -21,34 +25,135 @@ SIMULATED = "simulated"
 _DEFAULT_EFFECT = 0.02
 
 
-def write_validation(folder: Path) -> Validation | None:
-    """Compute the claim from the labels of the final round in a run's folder, and keep it there; None without any."""
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the labels of the final round come to. claim: None where they make none; notes: why, for people."""
+
+    claim: Validation | None
+    notes: tuple[str, ...] = ()
+
+
+def write_validation(folder: Path) -> Said:
+    """Compute the claim from the labels of the final round in a run's folder, and keep it there.
+
+    Labels that make no claim, as the first few do not, take nothing from the run's own conclusion. E-LABELS where the
+    file holds something else than labels.
+    """
     file = folder / layout.LABELS
     labels = read_labels(file).labels if is_file(file) else ()
-    final = [label for label in labels if label.round == "final"]
-    if not final:
+    said = said_by_people(StoredView(folder), [label for label in labels if label.round == "final"])
+    if said.claim is None:
         disk.remove(folder / layout.VALIDATION)
-        return None
-    found = validated(StoredView(folder), final)
-    disk.write_atomic(folder / layout.VALIDATION, canonical(found))
-    return found
+    else:
+        disk.write_atomic(folder / layout.VALIDATION, canonical(said.claim))
+    return said
 
 
-def validated(view: StoredView, labels: Sequence[Label]) -> Validation:
-    """The claim of a run's last comparison, by people. The judge of their criterion, if calibrated, shortens it."""
-    result, criterion = view.result, labels[0].criterion
+def said_by_people(view: StoredView, final: Sequence[Label]) -> Said:
+    """What final labels make of a run: they count where they are for what its judges rate, or for one thing of all."""
+    if not final:
+        return Said(None)
+    if not view.result.comparisons:
+        return Said(None, ("people's labels validate nothing: the run compared nothing",))
+    own = _criteria(view.judges)
+    counts = Counter(label.criterion for label in final)
+    criterion = next((each for each in own or [each for each, _ in counts.most_common()] if each in counts), None)
+    others = [label for label in final if label.criterion != criterion]
+    notes = [_unused(others, own or [str(criterion)])] if others else []
+    if criterion is None:
+        return Said(None, tuple(notes))
+    try:
+        return Said(_validated(view, final, criterion), tuple(notes))
+    except HarnessError as error:
+        return Said(None, (*notes, f"people's labels validate nothing yet: {error.what}"))
+
+
+def require_final(labels: Sequence[Label], folder: Path, question: JudgeSpec) -> None:
+    """E-LABELS unless all labels answer this question about answers that the run gave on test."""
+    view = StoredView(folder)
+    require_own_criterion(view, question)
+    sides = _sides(view.result)
+    samples = [_test_sample(row, sides, None) for row in view.samples() if _both(row, sides)]
+    reasons = [_why_not(label, question, sides) for label in labels]
+    fitting = [label for label, reason in zip(labels, reasons, strict=True) if reason is None]
+    strange = sum(sample is None for _, sample in matched(fitting, samples, sides))
+    counts = Counter(reason for reason in reasons if reason is not None)
+    if strange:
+        counts["they judge answers that the run did not give on test"] = strange
+    if counts:
+        raise HarnessError(
+            f"{counts.total()} of {len(labels)} labels are not of the final round of {folder.name}",
+            fix=f"leave them out; labels of its own answers are made by: harness label {folder.name} round=final",
+            code="E-LABELS",
+            details=[f"{n} labels: {reason}" for reason, n in counts.items()],
+        )
+
+
+def require_own_criterion(view: StoredView, question: JudgeSpec) -> None:
+    """What people can be asked about a run's claim. E-USAGE where it has none, E-CONFLICT for what no judge rates."""
+    if not view.result.comparisons:
+        raise HarnessError(
+            "the run compared nothing, so there is no claim for people to validate",
+            fix="a final round needs a run with a tuned model, or with several prompts",
+        )
+    own = _criteria(view.judges)
+    if own and question.criterion not in own:
+        raise HarnessError(
+            f"the run's claim is about {_named(own)}, and people would be asked about {quote(question.criterion)}",
+            fix="name one of the run's own judges, or leave judge= and criterion= out",
+            code="E-CONFLICT",
+        )
+
+
+def _criteria(judges: Sequence[JudgeCard]) -> list[str]:
+    return list(dict.fromkeys(card.criterion for card in judges))
+
+
+def _named(criteria: Sequence[str]) -> str:
+    return " and ".join(quote(each) for each in criteria)
+
+
+def _unused(labels: Sequence[Label], criteria: Sequence[str]) -> str:
+    others = _named(sorted({label.criterion for label in labels}))
+    return f"{len(labels)} final labels are for {others} and were left out: the claim is about {_named(criteria)}"
+
+
+def _why_not(label: Label, question: JudgeSpec, sides: tuple[str, str]) -> str | None:
+    """Why a label is not one of the final round, told by itself; None where it may be."""
+    if label.round != "final":
+        return f"their round is {label.round}"
+    if label.criterion != question.criterion:
+        return f"they are for {quote(label.criterion)}, not for {quote(question.criterion)}"
+    if label.kind != question.label:
+        return f"they are of kind {label.kind}, not {question.label}"
+    if label.kind == "likert" and label.scale != question.scale:
+        return f"their scale ends at {label.scale}, not at {question.scale}"
+    if label.split not in ("", "test"):
+        return f"they are of {quote(label.split)} answers"
+    if not set(label.systems) <= set(sides):
+        return f"they judge answers of {_named(label.systems)}, not of {_named(sides)}"
+    return None
+
+
+def _sides(result: RunResult) -> tuple[str, str]:
+    """Candidate and baseline of the run's claim."""
     compared = result.comparisons[-1]
+    return compared.candidate, compared.baseline
+
+
+def _validated(view: StoredView, labels: Sequence[Label], criterion: str) -> Validation:
+    """The claim of a run's last comparison, by people. The judge of their criterion, if calibrated, shortens it."""
+    result, sides = view.result, _sides(view.result)
     card = next((card for card in view.judges if card.criterion == criterion and card.maps), None)
-    sides = (compared.candidate, compared.baseline)
     return validate(
         labels,
         [_test_sample(row, sides, card) for row in view.samples() if _both(row, sides)],
-        candidate=compared.candidate,
-        baseline=compared.baseline,
+        candidate=sides[0],
+        baseline=sides[1],
         criterion=criterion,
         smallest_effect=_effect(result, card),
         fitted_on=card.labels_used if card is not None else (),
-        simulated=any(label.annotator.startswith(SIMULATED) for label in labels),
+        simulated=any(label.annotator.startswith(SIMULATED) for label in labels if label.criterion == criterion),
     )
 
 

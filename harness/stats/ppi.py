@@ -38,7 +38,7 @@ LEAST_LABELS = 30
 LEAST_OF_RARER = 3
 _PRIOR_LABELS = 2
 LABELS_ALONE = "labels alone"
-ONE_MORE = ", one more at either end"
+ONE_MORE = ", with one imagined label added at each end of the scale"
 
 
 @dataclass(frozen=True, slots=True)

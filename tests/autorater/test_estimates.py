@@ -323,7 +323,7 @@ def test_one_text_from_both_systems_is_a_tie_however_often_it_was_judged(rng):
 def test_no_labels_and_one_labelled_prompt_are_refused(rng):
     labels, samples, _ = experiment(rng)
     assert "no labels of the final round" in refused("E-LABELS", lambda: claim([], samples))
-    assert "there are labels on 1" in refused("E-LABELS", lambda: claim(labels[:2], samples))
+    assert "cover 1 prompts with both systems; 2 are needed" in refused("E-LABELS", lambda: claim(labels[:2], samples))
 
 
 def test_one_systems_score_is_that_of_the_estimator(rng):

@@ -137,7 +137,7 @@ def test_broken_toml_names_the_line(echo_task: Path) -> None:
     [
         (["headlines"], "did you mean task=headlines?"),
         (["model=demo"], "no task was named"),
-        (["task=headlnes"], "did you mean headlines?"),
+        (["task=headlnes"], "did you mean headlines"),
         (["task=headlines", "trainer=lroa"], "did you mean lora?"),
         (["task=headlines", "seed=1", "seed=2"], "seed is given twice"),
     ],

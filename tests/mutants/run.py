@@ -111,9 +111,11 @@ def run_tests(tree: Path, tests: Sequence[str]) -> tuple[int, list[dict[str, str
     """Exit code of pytest on the copy, what failed, and its last line; RuntimeError where it used other sources."""
     with tempfile.TemporaryDirectory(prefix="mutant-", dir=tree.parent) as scratch:
         record = Path(scratch) / "record.json"
-        command = [sys.executable, "-m", "pytest", "-p", "tests.mutants.witness", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-p", "witness", "-p", "no:cacheprovider"]
         command += ["--hypothesis-seed=0", "--tb=line", f"--basetemp={scratch}/tmp", *tests]
-        environment = {**os.environ, "PYTHONPATH": str(tree), "MUTANTS_RECORD": str(record)}
+        # By its folder: an installed package may call itself `tests` too.
+        path = os.pathsep.join([str(tree), str(tree / "tests" / "mutants")])
+        environment = {**os.environ, "PYTHONPATH": path, "MUTANTS_RECORD": str(record)}
         environment |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         try:
             done = subprocess.run(

@@ -1,6 +1,6 @@
 """A pytest plug-in for runs on a copy: which tests failed, with what exception, and whose modules were imported.
 
-Loaded with `-p tests.mutants.witness`; writes JSON to the file that MUTANTS_RECORD names.
+Loaded with `-p witness`; writes JSON to the file that MUTANTS_RECORD names.
 """
 
 from __future__ import annotations

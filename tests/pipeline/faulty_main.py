@@ -1,4 +1,4 @@
-"""`python -m tests.pipeline.faulty_main FAULT AT WORDS...`: the command line with a k-th disk operation that fails.
+"""`python tests/pipeline/faulty_main.py FAULT AT WORDS...`: the command line with a k-th disk operation that fails.
 
 Prints the number of operations on the last line of stdout.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from typing import cast
 
-from tests.pipeline.faults import Fault, Faulty
+# By its folder: an installed package may call itself `tests` too.
+from faults import Fault, Faulty
 
 if __name__ == "__main__":
     from harness.cli import app

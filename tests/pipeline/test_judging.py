@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from harness.core.judging import Label
-from harness.core.licences import JudgeCard
+from harness.core.licences import Corrected, JudgeCard
 from harness.core.records import RunResult, SampleRow
 from harness.pipeline.answers import for_calibration
 from harness.store.encoding import canonical, parse
+from harness.store.run import RunFolder
 from tests.conftest import FAKE, Ran, make_echo_task, write_rows
 
 Harness = Callable[..., Ran]
@@ -222,6 +223,86 @@ def test_select_chooses_again_when_labels_have_arrived(harness: Harness, judged_
     assert result(second).selection.grade == "drive"
     assert result(second).primary == "judge:loud"
     assert harness("resume", str(second)).code == 2
+    again = harness("select", str(second))
+    assert again.code == 0, again.err
+    assert "whose checkpoints these are" in again.err
+    assert runs() == sorted([first, second])
+
+
+def test_code_of_a_judge_is_part_of_the_run_and_of_the_licence(harness: Harness, judged_task: Path) -> None:
+    assert run_with_judge(harness, judged_task).code == 0
+    first = card(only_run()).licence.fingerprint
+    code = judged_task / "judges" / "loud" / "loud.py"
+    code.write_text(code.read_text().replace("score = sum", "score = 1 - sum"))
+    assert run_with_judge(harness, judged_task).code == 0
+    [second] = [card(run).licence for run in runs() if card(run).licence.fingerprint != first]
+    assert {part for part in first if first[part] != second.fingerprint[part]} == {"prompt"}
+    assert second.grade == "advisory"
+
+
+def test_labels_with_other_values_are_another_licence(harness: Harness, judged_task: Path) -> None:
+    assert run_with_judge(harness, judged_task).code == 0
+    first = card(only_run()).licence.fingerprint
+    file = judged_task / "labels.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[0]["value"] = 6 - rows[0]["value"]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run_with_judge(harness, judged_task).code == 0
+    [second] = [card(run).licence.fingerprint for run in runs() if card(run).licence.fingerprint != first]
+    assert {part for part in first if first[part] != second[part]} == {"labels"}
+
+
+def test_judge_may_call_itself_otherwise_than_its_folder(harness: Harness, judged_task: Path) -> None:
+    (judged_task / "judges" / "loud").rename(judged_task / "judges" / "shout")
+    metrics = ("metrics.primary=judge:shout", "metrics.fallback=json_valid", "metrics.report=[]")
+    ran = harness("run", f"task={judged_task}", *metrics, *FAKE)
+    assert ran.code == 0, ran.err
+    assert result(only_run()).primary == "judge:shout"
+    [known] = only_run().glob("judges/*/card.json")
+    assert json.loads(known.read_text())["judge"] == "shout"
+
+
+def test_select_refuses_another_base_model(harness: Harness, judged_task: Path) -> None:
+    assert run_with_judge(harness, judged_task).code == 0
+    [recorded] = only_run().glob("result.json")
+    content = json.loads(recorded.read_text())
+    content["identity"]["model"] = {"name": "another"}
+    folder = RunFolder(only_run())
+    with folder:
+        folder.finish("conclude", {}, {"result.json": canonical(content)})
+    ran = harness("select", str(only_run()), "select.rule=best")
+    assert ran.code == 2
+    assert "E-DRIFT" in ran.err
+
+
+def test_judge_without_a_verdict_is_counted_and_never_scored(harness: Harness, judged_task: Path) -> None:
+    code = judged_task / "judges" / "loud" / "loud.py"
+    silent = 'yield item.id, Failure("judge", "no idea") if "2" in item.question else Verdict(score, (score,))'
+    code.write_text(
+        code.read_text()
+        .replace("yield item.id, Verdict(score, (score,))", silent)
+        .replace("import Verdict", "import Verdict\nfrom harness.core.types import Failure")
+    )
+    ran = run_with_judge(harness, judged_task, fallback="exact_match")
+    assert ran.code in (0, 3), ran.err
+    row = result(only_run()).evaluation("base-0shot", "test").estimate("judge:loud")
+    silent_rows = [row for row in samples(only_run()) if "2" in row.prompt]
+    assert row.failures == len(silent_rows) > 0
+    assert row.n == 40 - len(silent_rows)
+    assert all(row.scores["base-0shot"]["judge:loud"] is None for row in silent_rows)
+
+
+def test_labels_and_verdicts_give_a_corrected_figure_of_each_candidate(harness: Harness, judged_task: Path) -> None:
+    """All answers of four candidates are labelled, so the figure is the people's own mean."""
+    assert run_with_judge(harness, judged_task).code == 0
+    found = parse(list[Corrected], (only_run() / "corrected.json").read_bytes(), name="corrected.json")
+    assert len(found) >= 4
+    rows = [json.loads(line) for line in (judged_task / "labels.jsonl").read_text().splitlines()]
+    mean = [(row["value"] - 1) / 4 for row in rows if row["systems"] == ["base-0shot"]]
+    plain = next(each for each in found if each.name == "judge:loud of base-0shot")
+    assert plain.value == pytest.approx(sum(mean) / len(mean), abs=1e-9)
+    assert plain.label_systems == ("base-0shot",)
+    assert plain.warning == ""
 
 
 def test_select_asks_a_newly_chosen_checkpoint_the_test_samples(harness: Harness, judged_task: Path) -> None:
@@ -308,7 +389,7 @@ def loud(row: SampleRow, arm: str) -> float:
     [
         (("metrics.primary=judge:loud",), "E-OPTION", "fallback"),
         (("metrics.primary=judge:quiet", "metrics.fallback=exact_match"), "E-UNKNOWN", "known here: loud"),
-        (("metrics.primary=exact_match", "metrics.fallback=squad_f1"), "E-OPTION", "fallback"),
+        (("metrics.primary=judge:loud", "metrics.fallback=judge:loud"), "E-OPTION", "fallback"),
     ],
 )
 def test_mistakes_about_judges_cost_one_sentence_and_write_nothing(

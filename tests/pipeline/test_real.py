@@ -34,7 +34,7 @@ def call(words: list[str], home: Path, at: int = 0) -> tuple[int, int]:
     """(exit code, disk operations), killed at operation `at` if it is not 0."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.pipeline.faulty_main", "kill", str(at), *words],
+        [sys.executable, str(Path(__file__).parent / "faulty_main.py"), "kill", str(at), *words],
         cwd=home,
         env=environment,
         capture_output=True,

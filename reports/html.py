@@ -98,6 +98,7 @@ def _judging(view: RunView, charted: Sequence[str]) -> dict[str, object]:
         "cards": [_card(card, _place(at), charted) for at, card in enumerate(view.judges)],
         "said": () if validation is None else judges.estimates(validation),
         "warnings": () if validation is None else judges.warnings(validation),
+        "on_validation": judges.on_validation(view),
         "targets": judges.TARGETS,
         "grade_tones": judges.GRADE_TONES,
         "passed_tones": judges.PASSED_TONES,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from harness.core.licences import Corrected, Figure, JudgeCard, Validation
 from reports import cards, judges
@@ -15,6 +15,7 @@ _ESTIMATE_HEAD = (
     *("", "value", "95 % interval", "labels", "judged only", "prompts"),
     *("rho", "lambda", "worth labels", "method", "it is about"),
 )
+_CORRECTED_HEAD = ("candidate", "value, 95 % interval", "labels", "judged only", "rho", "worth labels", "method")
 
 
 def people_lines(validation: Validation) -> Iterator[str]:
@@ -44,6 +45,26 @@ def _estimate(name: str, it: Corrected, signed: bool) -> list[str]:
         number(it.effective_labels, 0),
         escape(it.method),
         judges.TARGETS[it.target],
+    ]
+
+
+def corrected_lines(found: Sequence[Corrected]) -> Iterator[str]:
+    """What people would say of each candidate on validation, by their labels and a judge's verdicts."""
+    for each in found:
+        if each.warning:
+            yield from (f"**Mind, {escape(each.name)}: {escape(each.warning)}**", "")
+    yield from table(_CORRECTED_HEAD, (_corrected(each) for each in found))
+
+
+def _corrected(it: Corrected) -> list[str]:
+    return [
+        escape(it.name),
+        f"{number(it.value)} {interval(it.low, it.high)}".rstrip(),
+        str(it.n_labels),
+        str(it.n_judged),
+        number(it.rho, 2),
+        number(it.effective_labels, 0),
+        escape(it.method),
     ]
 
 

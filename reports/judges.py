@@ -98,6 +98,11 @@ def warnings(validation: Validation) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each.warning for _, each, _ in estimates(validation) if each.warning))
 
 
+def on_validation(view: RunView) -> str:
+    """Whose scores the corrected figures on validation are: simulated annotators', where any of the judges' are."""
+    return "simulated annotators" if any(card.simulated for card in view.judges) else "people"
+
+
 def choice(selection: Selection) -> str:
     """What the judge had to do with the choice of a checkpoint; empty where none was asked."""
     if not selection.judge:

@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from harness.core.protocols import RunView
 from harness.core.records import Comparison, RunResult, SliceComparison
 from reports import judges
-from reports.judge_markdown import judge_lines, people_lines
+from reports.judge_markdown import corrected_lines, judge_lines, people_lines
 from reports.markdown_parts import escape, section, table
 from reports.numbers import interval, number, p_value, percent
 from reports.tables import ArmRow, Cell, arm_rows, checkpoint_rows, decimals_of, signatures, slice_rows
@@ -45,6 +45,7 @@ def _lines(view: RunView) -> Iterator[str]:
     yield from section("Slices", _slices(result, unproven))
     yield from section("Checkpoints", _checkpoints(result, unproven))
     yield from section("Judges", (line for card in view.judges for line in (*judge_lines(card), "")))
+    yield from section(f"By {judges.on_validation(view)}, on validation", corrected_lines(view.corrected))
     yield from section("Next steps", (f"- {escape(step)}" for step in result.conclusion.next_steps))
     yield from section("Signatures", _signatures(result))
 
@@ -58,7 +59,7 @@ def _facts(result: RunResult) -> Iterator[str]:
     met = "" if result.conclusion.coverage_met else " (the rest failed)"
     yield f"- ship: {escape(result.conclusion.ship)}"
     yield f"- model: {escape(result.model)}, trainer: {escape(result.trainer)}, run: {escape(result.run_id)}"
-    yield f"- samples with an answer: {percent(result.conclusion.coverage)}{met}"
+    yield f"- samples scored on both sides: {percent(result.conclusion.coverage)}{met}"
 
 
 def _results(result: RunResult, unproven: AbstractSet[str]) -> Iterator[str]:
@@ -79,7 +80,8 @@ def _cell(cell: Cell) -> str:
     if estimate.value is None:
         return f"{number(None)} {escape(estimate.undefined or '')}".rstrip()
     ends = interval(estimate.low, estimate.high, cell.decimals)
-    return f"{number(estimate.value, cell.decimals)} {ends}".rstrip()
+    lost = f"({cell.unscored} without a score)" if cell.unscored else ""
+    return " ".join(filter(None, (number(estimate.value, cell.decimals), ends, lost)))
 
 
 def _comparisons(result: RunResult, unproven: AbstractSet[str]) -> Iterator[str]:

@@ -21,7 +21,8 @@ class Cell:
     """One arm under one metric.
 
     gain: difference to the baseline arm, signed so that positive is better; comparison: the paired test of it.
-    draws: values of the single draws of shots, when there was more than one.
+    draws: values of the single draws of shots, when there was more than one. unscored: answers that this metric had no
+    score for and another had; of a judge, those without a verdict.
     """
 
     metric: str
@@ -30,6 +31,7 @@ class Cell:
     gain: float | None
     comparison: Comparison | None
     draws: tuple[float, ...]
+    unscored: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +116,13 @@ def _cell(
 ) -> Cell:
     estimate = estimate_of(record, metric)
     draws = tuple(value for value in record.draws.get(metric, ()) if finite(value) is not None and value is not None)
+    unscored = record.unscored(metric) if estimate is not None else 0
     if base is None or base.arm == record.arm:
-        return Cell(metric, decimals, estimate, None, None, draws)
+        return Cell(metric, decimals, estimate, None, None, draws, unscored)
     comparison = _comparison(result, record, base.arm, metric)
     gain = _gain(estimate, estimate_of(base, metric), higher=result.higher_is_better.get(metric, True))
     gain = comparison.delta if comparison is not None else gain
-    return Cell(metric, decimals, estimate, gain, comparison, draws)
+    return Cell(metric, decimals, estimate, gain, comparison, draws, unscored)
 
 
 def _comparison(result: RunResult, record: EvaluationRecord, baseline: str, metric: str) -> Comparison | None:

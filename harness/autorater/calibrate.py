@@ -20,11 +20,11 @@ from harness.autorater.evidence import system_counts, transports
 from harness.autorater.rated import Rated, features_of, require_one_question
 from harness.autorater.rating import failures_of, items_of, rate
 from harness.core.errors import HarnessError
-from harness.core.judging import Item, Label, LabelKind, Verdict
+from harness.core.judging import Item, Label, LabelKind, Verdict, is_simulated
 from harness.core.licences import Bin, Figure, JudgeCard, Licence, Probe, Transport
 from harness.core.protocols import Generator, Judge, Progress
 from harness.core.types import FloatArray
-from harness.data.display import escape, quote
+from harness.data.display import quote
 from harness.stats import agreement, calibration, raters, reliability
 from harness.stats.annotators import alt_test
 from harness.stats.calibration import CrossFit, FittedMap
@@ -33,7 +33,6 @@ from harness.stats.resampling import cluster_ids
 N_FOLDS = 5
 # With two annotators there is nobody left to stand for the others.
 LEAST_ANNOTATORS = 3
-SIMULATED = "simulated"
 
 Predict: TypeAlias = Callable[[Sequence[Verdict]], FloatArray]
 
@@ -100,7 +99,7 @@ class _Findings:
     agreement: tuple[Figure, ...] = ()
     human: tuple[Figure, ...] = ()
     controls: Mapping[str, tuple[Figure, ...]] = field(default_factory=dict)
-    silent_controls: tuple[str, ...] = ()
+    control_notes: tuple[str, ...] = ()
     levels: tuple[str, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
     reliability: tuple[Bin, ...] = ()
@@ -173,7 +172,7 @@ def _examined(rated: Rated, fitted: CrossFit, how: _How, generator: Generator) -
     """The card of a judge that could be calibrated."""
     human = _human(rated, fitted.scores_N, how)
     controls = control_scores(rated, fitted.folds_N, how.controls, generator, n_folds=N_FOLDS, seed=how.seed)
-    evidence = rated.evidence(fitted.scores_N, controls, _ceiling_ratio(human))
+    evidence = rated.evidence(fitted.scores_N, controls.scores, _ceiling_ratio(human))
     transport = transports(evidence, how.delta)
     probes = _probed(rated, fitted, how, generator)
     licence = gate.grade(
@@ -193,8 +192,8 @@ def _examined(rated: Rated, fitted: CrossFit, how: _How, generator: Generator) -
         probes=probes,
         agreement=(*_agreement(rated, fitted.scores_N, how), *_as_chances(rated, fitted.scores_N, how)),
         human=human,
-        controls={name: _agreement(rated, scores_N, how) for name, scores_N in controls.items()},
-        silent_controls=tuple(name for name in how.controls if name not in controls),
+        controls={name: _agreement(rated, scores_N, how) for name, scores_N in controls.scores.items()},
+        control_notes=controls.notes,
         levels=levels,
         confusion=confusion,
         reliability=reliability.bins(rated.human, fitted.scores_N, rated.clusters),
@@ -341,7 +340,7 @@ def _card(rated: Rated, how: _How, found: _Findings, licence: Licence) -> JudgeC
         maps=tuple(each.as_json() for each in found.maps),
         label_mass=rated.label_mass,
         labels_used=tuple(dict.fromkeys(label.id for label in rated.labels)) if found.maps else (),
-        simulated=any(name.casefold().startswith(SIMULATED) for name in annotators),
+        simulated=any(map(is_simulated, annotators)),
         identity=dict(rated.judge.identity),
         notes=_notes(rated, found),
     )
@@ -360,8 +359,7 @@ def _notes(rated: Rated, found: _Findings) -> tuple[str, ...]:
         )
     if rated.ratings and all(len(scores) == 1 for scores in rated.ratings):
         notes.append("one annotator an item: how well people agree with each other is not known")
-    for name in found.silent_controls:
-        notes.append(f"not compared with {escape(name)}, which has too few verdicts on the labelled items")
+    notes.extend(found.control_notes)
     for fitted in found.maps[:1]:
         if "instead_of" in fitted.parameters:
             wanted, why = fitted.parameters["instead_of"], fitted.parameters["why"]

@@ -6,33 +6,66 @@ Axes: N labelled items with a verdict of the judge.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from harness.autorater.rated import LEAST_TO_FIT, Rated, features_of
 from harness.autorater.rating import rate
+from harness.core.errors import BackendUnreachable, EnvironmentFault, HarnessError
 from harness.core.judging import Verdict
 from harness.core.protocols import Generator, Judge
 from harness.core.types import Failure, FloatArray, IntArray
+from harness.data.display import escape
 from harness.stats import calibration
 from harness.stats.calibration import MapKind
 
 CONSTANT = "constant"
+_LONGEST_REASON = 200
+
+
+@dataclass(frozen=True)
+class Controlled:
+    """scores: name -> scores (N,) out of fold, nan where a control has no verdict. notes: why others have none."""
+
+    scores: Mapping[str, FloatArray]
+    notes: tuple[str, ...]
 
 
 def control_scores(
     rated: Rated, folds_N: IntArray, controls: Mapping[str, Judge], generator: Generator, *, n_folds: int, seed: int
-) -> dict[str, FloatArray]:
-    """Name -> scores (N,) out of fold, nan where a control has no verdict; the constant is always among them.
+) -> Controlled:
+    """What controls say of the judge's items; the constant is always among them.
 
-    A control that has too few verdicts to be calibrated, such as a metric where labels have no right answers, is left
-    out. folds_N: the judge's own folds, which a control with a verdict on every item has too.
+    Left out is one that has too few verdicts to be calibrated, such as a metric where labels have no right answers, or
+    that cannot rate these items at all. folds_N: the judge's own folds, which a control with a verdict on every item
+    has too.
     """
-    found = {CONSTANT: constant_scores(rated.human, folds_N)}
+    found, notes = {CONSTANT: constant_scores(rated.human, folds_N)}, []
     for name, control in controls.items():
-        outcomes = rate(control, rated.items, generator, _silent)
-        found[name] = _out_of_fold(rated, [outcomes[item.id] for item in rated.items], n_folds=n_folds, seed=seed)
-    return {name: scores_N for name, scores_N in found.items() if np.isfinite(scores_N).any()}
+        try:
+            outcomes = rate(control, rated.items, generator, _silent)
+        except (EnvironmentFault, BackendUnreachable):
+            raise
+        except HarnessError as err:
+            notes.append(not_compared(name, reason_of(err)))
+            continue
+        scores_N = _out_of_fold(rated, [outcomes[item.id] for item in rated.items], n_folds=n_folds, seed=seed)
+        if np.isfinite(scores_N).any():
+            found[name] = scores_N
+        else:
+            notes.append(not_compared(name, "it has too few verdicts on the labelled items"))
+    return Controlled(found, tuple(notes))
+
+
+def not_compared(name: str, why: str) -> str:
+    """What a card says of a control that the judge did not have to beat."""
+    return f"not compared with {escape(name)}: {why}"
+
+
+def reason_of(err: HarnessError) -> str:
+    """Why a control could not be made or asked, on one line that is safe to show."""
+    return escape("; ".join((err.what, *err.details)), _LONGEST_REASON)
 
 
 def constant_scores(human_N: FloatArray, folds_N: IntArray) -> FloatArray:

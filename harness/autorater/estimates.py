@@ -80,6 +80,7 @@ def corrected(
     name: str,
     systems: tuple[str, ...],
     fitted_on: Collection[str] = (),
+    fitted_items: Collection[tuple[str, str]] = (),
     out_of_fold: Collection[str] = (),
     assume_transport: bool = False,
     target: Target = "population",
@@ -88,7 +89,8 @@ def corrected(
 
     judged: all items that the claim is about, labelled or not, and the labelled ones if they are another system's.
     systems: whose answers the claim is about, one name, or for pairs two. fitted_on: ids of the labels that fitted
-    the judge; out_of_fold: those of them whose item's score here came from a fold without its prompt.
+    the judge; fitted_items: item and criterion of those; out_of_fold: ids of the labels here whose item's score came
+    from a fold without its prompt.
     assume_transport: take labels of other systems' answers, supposing that the judge errs alike on all; said in
     `warning`. target: whether the interval is about these items, or what they were drawn from (always, if
     transported).
@@ -97,7 +99,7 @@ def corrected(
     the claimed system; E-LABELS for fewer than two labelled items, or labels of items not in `judged`.
     """
     labels = latest(labels)
-    refuse_leak(labels, fitted_on, out_of_fold)
+    refuse_leak(labels, fitted_on, out_of_fold, fitted_items)
     foreign = foreign_systems(labels, systems)
     if foreign and not assume_transport:
         raise transport_error(foreign, systems)
@@ -129,6 +131,8 @@ def validate(
     criterion: str,
     smallest_effect: float,
     fitted_on: Collection[str] = (),
+    fitted_items: Collection[tuple[str, str]] = (),
+    out_of_fold: Collection[str] = (),
     target: Target = "population",
     simulated: bool = False,
 ) -> Validation:
@@ -137,15 +141,16 @@ def validate(
     labels: of these, the ones of the final round and this criterion count: single labels on both systems' answers, or
     labels of pairs. samples: the whole test split; without scores the labels speak alone. The three estimates share
     one weight of the verdicts, so that the difference is candidate minus baseline to the last digit, but where one of
-    them has to do without verdicts. simulated: whether annotators were.
+    them has to do without verdicts. fitted_on, fitted_items, out_of_fold: as in `corrected`. simulated: whether
+    annotators were.
 
     HarnessError E-LABELS: no such labels, other kinds mixed in, answers that are not this run's, fewer than two
-    samples with both sides labelled. E-LEAK: a final label fitted the judge. E-TRANSPORT: all labels are of other
-    systems; where some are, they are left out and counted in `warning`.
+    samples with both sides labelled. E-LEAK: a final label, or another one of the same thing, fitted the judge.
+    E-TRANSPORT: all labels are of other systems; where some are, they are left out and counted in `warning`.
     """
     labels = [label for label in latest(labels) if label.round == "final" and label.criterion == criterion]
     _refuse_unfit(labels, criterion)
-    refuse_leak(labels, fitted_on, ())
+    refuse_leak(labels, fitted_on, out_of_fold, fitted_items)
     foreign = foreign_systems(labels, (candidate, baseline))
     n_all = len(labels)
     labels = [label for label in labels if set(label.systems) <= {candidate, baseline}]

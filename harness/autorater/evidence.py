@@ -12,8 +12,9 @@ from itertools import combinations
 from typing import TypeAlias
 
 import numpy as np
+from scipy import stats
 
-from harness.core.licences import Figure, Transport
+from harness.core.licences import Figure, Passed, Transport
 from harness.core.types import BoolArray, FloatArray, IntArray
 from harness.stats import equivalence
 from harness.stats.equivalence import Correlation, Equivalence, Spread
@@ -21,6 +22,11 @@ from harness.stats.resampling import bootstrap_values, cluster_ids, cluster_tota
 
 ALPHA = 0.05
 MIN_RHO = 0.4
+MIN_A_SYSTEM = 40
+# Fewer answers in which two systems differ give no interval of how the judge errs on them.
+MIN_DIFFERENT = MIN_A_SYSTEM // 4
+# A standard error below this is rounding.
+_NO_SPREAD = 1e-9
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,8 @@ class Evidence:
 
     human, judged: (M,) scores of people and the judge, calibrated out of fold. raw: before calibration, or nan.
     systems: one name a row, of pairs two, first and second. controls: (M,) their scores, out of the same folds, or nan.
-    items: what each row judges, by id; each row something else where that is not said.
+    items: what each row judges, by a name that rows of one text share; each row something else where that is not said.
+    twins: of pairs, whether both answers are the same text; nowhere where that is not said.
     n_unscored: labelled items without a verdict. ceiling: the judge's agreement as a share of people's, if known; its n
     is the items that several people labelled.
     calibrated_from_one: whether one score was calibrated, whose direction is then a promise.
@@ -46,11 +53,17 @@ class Evidence:
     ceiling: Figure | None = None
     calibrated_from_one: bool = True
     items: Sequence[str] = ()
+    twins: Sequence[bool] = ()
 
     @property
     def n_answers(self) -> int:
         """How many different answers, or pairs, there are: a text that several systems gave is one of them."""
-        return len(set(self.items)) if self.items else len(self.human)
+        return len(set(self.named_items))
+
+    @property
+    def named_items(self) -> Sequence[str]:
+        """What each row judges, by name."""
+        return self.items or [str(row) for row in range(len(self.human))]
 
     @property
     def of_pairs(self) -> bool:
@@ -90,6 +103,50 @@ def system_counts(systems: Sequence[tuple[str, ...]]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """How much the labelled answers of two systems tell them apart.
+
+    own: answers of each that the other did not give; of pairs, twice the pairs with two different answers.
+    of: all different answers of each, or twice all pairs. n_labels: how many answers or pairs that is in all.
+    """
+
+    own: tuple[int, int]
+    of: tuple[int, int]
+    n_labels: int
+
+    @property
+    def different(self) -> int:
+        """Answers that show how the judge errs on the one and not the other."""
+        return min(self.own)
+
+    def as_one(self, delta: float) -> bool:
+        """Whether they differ too seldom to be favoured: a bias reaches 1 on an answer at most, and delta needs more.
+
+        By the exact one-sided 95 % bound of the share of answers in which they differ (Clopper and Pearson 1934).
+        """
+        shares = (
+            stats.beta.ppf(1 - ALPHA, k + 1, n - k) if k < n else 1.0 for k, n in zip(self.own, self.of, strict=True)
+        )
+        return max(shares) < delta
+
+
+def apart(evidence: Evidence, one: str, other: str) -> Apart:
+    """How much the labelled answers of two systems tell them apart: a text that both gave does not."""
+    rows = zip(evidence.systems, evidence.named_items, strict=True)
+    if evidence.of_pairs:
+        twins = evidence.twins or [False] * len(evidence.systems)
+        met = {item: twin for (names, item), twin in zip(rows, twins, strict=True) if set(names) == {one, other}}
+        n_different = sum(not twin for twin in met.values())
+        return Apart((n_different, n_different), (len(met), len(met)), len(met))
+    gave: dict[str, set[str]] = {one: set(), other: set()}
+    for (name,), item in rows:
+        if name in gave:
+            gave[name].add(item)
+    first, second = gave[one], gave[other]
+    return Apart((len(first - second), len(second - first)), (len(first), len(second)), len(first | second))
+
+
 def follows_people(correlation: Correlation) -> BoolArray:
     """Whether the one-sided 95 % lower bound of the correlation with people is high enough."""
     return np.asarray(correlation.interval(1 - 2 * ALPHA)[0] >= MIN_RHO)
@@ -105,28 +162,59 @@ def transports(evidence: Evidence, delta: float) -> tuple[Transport, ...]:
     """How differently the judge errs on each two systems, worst first.
 
     Single answers: the mean of judge - human on the one system less that on the other. Pairs: the mean of it over the
-    pairs of these two, the one counted as first. Systems with labels of fewer than two prompts are left out.
+    pairs of these two, the one counted as first. Systems with labels of fewer than two prompts are left out. Two that
+    say the same pass nothing: "not run" where they hardly ever differ, inconclusive where it is not sure that they do.
     """
     found = _pair_spreads(evidence) if evidence.of_pairs else _single_spreads(evidence)
     if not found:
         return ()
     spreads = [spread for *_, spread in found]
-    tests = [equivalence.equivalence(spread, delta) for spread in spreads]
-    joint = Equivalence(*(np.array([getattr(test, name) for test in tests]) for name in Equivalence.__slots__))
-    alike, apart = transport_passed(joint)
+    tests = [_tested(spread, delta) for spread in spreads]
+    outcomes = _outcomes(tests, [apart(evidence, one, other) for one, other, *_ in found], delta)
     records = [
         Transport(
             system=one,
             other=other,
             difference=float(spread.value),
-            low=float(joint.low[p]),
-            high=float(joint.high[p]),
+            low=float(test.low),
+            high=float(test.high),
             n=n,
-            passed="pass" if alike[p] else "fail" if apart[p] else "inconclusive",
+            passed=passed,
         )
-        for p, (one, other, n, spread) in enumerate(found)
+        for (one, other, n, spread), test, passed in zip(found, tests, outcomes, strict=True)
     ]
     return tuple(sorted(records, key=lambda record: -abs(record.difference)))
+
+
+def _tested(spread: Spread, delta: float) -> Equivalence:
+    """The tests of one difference, also where errors do not vary at all, which is not the same as knowing it exactly.
+
+    Then by what n prompts without an exception allow: p is the chance that as many show none if the difference were
+    delta, an exception counting 1; the bound is 1 - .05 ** (1 / n).
+    """
+    if float(spread.se) > _NO_SPREAD:
+        return equivalence.equivalence(spread, delta)
+    n, distance = spread.df + 1, abs(float(spread.value)) - delta
+    reach = 1 - ALPHA ** (1 / n)
+    inside, outside = ((1 - min(max(each, 0.0), 1.0)) ** n for each in (-distance, distance))
+    return Equivalence(spread.value - reach, spread.value + reach, np.asarray(inside), np.asarray(outside))
+
+
+def _outcomes(tests: Sequence[Equivalence], aparts: Sequence[Apart], delta: float) -> list[Passed]:
+    """Of P pairs of systems; those that cannot pass are no part of the family that Holm's procedure is about."""
+    told_P = np.array([each.different >= MIN_DIFFERENT for each in aparts])
+    failed_P = transport_passed(_joint(tests))[1]
+    passed_P = np.zeros_like(failed_P)
+    if len(tried := np.flatnonzero(told_P)):
+        passed_P[tried] = transport_passed(_joint([tests[p] for p in tried]))[0]
+    untold: list[Passed] = [
+        "not run" if each.different < MIN_DIFFERENT and each.as_one(delta) else "inconclusive" for each in aparts
+    ]
+    return ["fail" if failed_P[p] else "pass" if passed_P[p] else untold[p] for p in range(len(aparts))]
+
+
+def _joint(tests: Sequence[Equivalence]) -> Equivalence:
+    return Equivalence(*(np.array([getattr(test, name) for test in tests]) for name in Equivalence.__slots__))
 
 
 # The two systems, how many rows each has, and the difference.

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 
 from harness.autorater.evidence import (
     ALPHA,
+    MIN_A_SYSTEM,
+    MIN_DIFFERENT,
     MIN_RHO,
+    Apart,
     Evidence,
     Gain,
+    apart,
     follows_people,
     gain_over,
     system_counts,
@@ -29,7 +34,6 @@ from harness.stats import equivalence
 
 MIN_LABELS = 100
 MIN_CLUSTERS = 20
-MIN_A_SYSTEM = 40
 MIN_MASS = 0.5
 MIN_OF_CEILING = 0.7
 # Of fewer answers that several people labelled, their agreement with each other is not known well enough to divide by.
@@ -124,14 +128,28 @@ def _enough(name: str, n: int, needed: int, what: str) -> GateLine:
 
 
 def _systems_line(evidence: Evidence) -> GateLine:
+    """A text that two systems gave is an answer of both, and tells nothing about which of them the judge favours."""
     counts = system_counts(evidence.systems)
-    ready = [name for name, n in counts.items() if n >= MIN_A_SYSTEM]
     shown = ", ".join(f"{escape(name)} {n}" for name, n in counts.items())
-    what = f"labels by system: {shown}; two systems need {MIN_A_SYSTEM} each"
-    if len(ready) >= 2:
+    of_each = "pairs whose answers differ" if evidence.of_pairs else "each that the other did not give"
+    what = f"labels by system: {shown}; two systems need {MIN_A_SYSTEM} {of_each}"
+    known = [(one, other, apart(evidence, one, other)) for one, other in combinations(counts, 2)]
+    if not known:
+        more = sum(max(MIN_A_SYSTEM - n, 0) for n in (*counts.values(), 0))
+        return GateLine("G0", "systems", "inconclusive", what, more)
+    one, other, nearest = min(known, key=lambda each: _lacking(each[2], of_pairs=evidence.of_pairs))
+    lacking = _lacking(nearest, of_pairs=evidence.of_pairs)
+    if not lacking:
         return GateLine("G0", "systems", "pass", what)
-    nearest = (*sorted(counts.values(), reverse=True), 0, 0)[:2]
-    return GateLine("G0", "systems", "inconclusive", what, sum(max(MIN_A_SYSTEM - n, 0) for n in nearest))
+    have = str(nearest.different) if evidence.of_pairs else " and ".join(map(str, nearest.own))
+    what = f"{what}; {escape(one)} and {escape(other)} have {have}"
+    return GateLine("G0", "systems", "inconclusive", what, lacking)
+
+
+def _lacking(between: Apart, *, of_pairs: bool) -> int:
+    """Labels that two systems lack, of answers that only one of them gave; a label of a pair is one of both."""
+    lacking = [max(MIN_A_SYSTEM - n, 0) for n in between.own]
+    return max(lacking) if of_pairs else sum(lacking)
 
 
 def _unscored_line(n: int, n_unscored: int) -> GateLine:
@@ -174,9 +192,9 @@ def _rho_line(evidence: Evidence) -> GateLine:
     if follows_people(found):
         return GateLine("G1", name, "pass", what)
     needed = equivalence.enough_for(
-        float(found.fisher.value), bound=math.atanh(MIN_RHO), se=float(found.fisher.se), n=len(evidence.human)
+        float(found.fisher.value), bound=math.atanh(MIN_RHO), se=float(found.fisher.se), n=evidence.n_answers
     )
-    return GateLine("G1", name, "fail" if high < MIN_RHO else "inconclusive", what, _more(needed, len(evidence.human)))
+    return GateLine("G1", name, "fail" if high < MIN_RHO else "inconclusive", what, _more(needed, evidence.n_answers))
 
 
 def _direction_line(evidence: Evidence) -> GateLine:
@@ -201,7 +219,7 @@ def _beats_controls(evidence: Evidence, n_resamples: int, rng: np.random.Generat
     if not evidence.controls:
         return (GateLine("G2", "controls", "not run", "it was compared with no control, not even the answers' length"),)
     return tuple(
-        _control_line(name, gain_over(evidence, scores_M, n_resamples=n_resamples, rng=rng), len(evidence.human))
+        _control_line(name, gain_over(evidence, scores_M, n_resamples=n_resamples, rng=rng), evidence.n_answers)
         for name, scores_M in evidence.controls.items()
     )
 
@@ -226,10 +244,20 @@ def _transport_lines(evidence: Evidence, transport: Sequence[Transport], delta: 
         return (GateLine("G3", "transport", "inconclusive", what, MIN_A_SYSTEM),)
     compared = {name for record in transport for name in (record.system, record.other)}
     alone = [(name, n) for name, n in system_counts(evidence.systems).items() if name not in compared]
+    told = [record for record in transport if record.passed != "not run"]
     return (
-        *(_transport_line(record, delta, len(transport), of_pairs=evidence.of_pairs) for record in transport),
+        *(_transport_line(record, delta, len(told), apart(evidence, record.system, record.other)) for record in told),
+        *(() if told else (_all_alike(sorted(compared)),)),
         *(_too_few(name, n) for name, n in alone),
     )
+
+
+def _all_alike(names: Sequence[str]) -> GateLine:
+    shown = ", ".join(map(escape, names))
+    what = (
+        f"whether it favours a system cannot be told: {shown} give the same answers; label answers of another one too"
+    )
+    return GateLine("G3", "transport", "inconclusive", what, MIN_A_SYSTEM)
 
 
 def _too_few(name: str, n: int) -> GateLine:
@@ -238,7 +266,7 @@ def _too_few(name: str, n: int) -> GateLine:
     return GateLine("G3", shown, "inconclusive", what, max(MIN_A_SYSTEM - n, 1))
 
 
-def _transport_line(record: Transport, delta: float, n_pairs: int, *, of_pairs: bool) -> GateLine:
+def _transport_line(record: Transport, delta: float, n_pairs: int, between: Apart) -> GateLine:
     turned = record.difference < 0
     better, worse = (escape(name) for name in (record.system, record.other)[:: -1 if turned else 1])
     ends = (-record.high, -record.low) if turned else (record.low, record.high)
@@ -251,9 +279,15 @@ def _transport_line(record: Transport, delta: float, n_pairs: int, *, of_pairs: 
         what = f"it errs alike on {better} and {worse}: {interval} is within ±{delta:g}"
     elif record.passed == "fail":
         what = f"it favours {better} over {worse}: {interval} is beyond ±{delta:g}"
+    elif between.different < MIN_DIFFERENT:
+        what = (
+            f"whether it favours {better} or {worse} is not known: {between.different} labelled answers tell them "
+            f"apart; {MIN_DIFFERENT} are needed"
+        )
+        more = _more_different(between)
     else:
         what = f"whether it favours {better} over {worse} is not known: {interval} is {place} ±{delta:g}{among}"
-        more = _transport_more(record, delta, n_pairs, n=record.n[0] if of_pairs else sum(record.n))
+        more = _transport_more(record, delta, n_pairs, between.n_labels)
     return GateLine("G3", f"{escape(record.system)} v {escape(record.other)}", record.passed, what, more)
 
 
@@ -262,6 +296,12 @@ def _transport_more(record: Transport, delta: float, n_pairs: int, n: int) -> in
     se = (record.high - record.low) / 2 / 1.645
     distance = abs(delta - abs(record.difference))
     return _more(equivalence.enough_for(distance, bound=0.0, se=se, n=n, level=1 - ALPHA / n_pairs), n)
+
+
+def _more_different(between: Apart) -> int | None:
+    """Labels that bring in enough different answers, if the two go on to differ as often as they did."""
+    lacking, n = MIN_DIFFERENT - between.different, between.n_labels
+    return _more(n + math.ceil(lacking * n / between.different), n) if between.different else lacking
 
 
 def _probe_lines(probes: Sequence[Probe]) -> tuple[GateLine, ...]:

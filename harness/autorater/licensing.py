@@ -16,12 +16,14 @@ from harness import registry
 from harness.autorater.calibrate import calibrate, predict
 from harness.autorater.canaries import canaries, middle_of, verdict_on_canaries
 from harness.autorater.configuration import ConfiguredJudge
-from harness.autorater.gate import CANARIES
+from harness.autorater.controls import not_compared, reason_of
+from harness.autorater.gate import CANARIES, reasons_for
 from harness.autorater.probes import run_probes
 from harness.autorater.rating import rate
 from harness.autorater.scores import CachedGenerator
+from harness.core.errors import BackendUnreachable, EnvironmentFault, HarnessError
 from harness.core.judging import Item, Label, Verdict, latest
-from harness.core.licences import GateLine, JudgeCard, Licence
+from harness.core.licences import GateLine, Grade, JudgeCard, Licence
 from harness.core.protocols import Backend, Generator, Judge, JudgeContext, JudgeKind, Progress
 from harness.core.types import CHECKPOINT_PREFIX, Failure
 from harness.store.encoding import canonical, fingerprint, sha256
@@ -46,11 +48,14 @@ class LearningJudge(Protocol):
 class Licensing:
     """Where and how carefully judges are looked at.
 
-    runs: the folder of runs, which keeps what judges learn. model: name of the run's base model. metrics: names of the metrics that the judge must beat.
+    runs: the folder of runs, which keeps what judges learn. model: name of the run's base model.
+    metrics: the metrics that the judge must beat, with their options. task: the task's folder, where such a metric or
+    what its options name may lie.
     """
 
     runs: Path
-    metrics: tuple[str, ...]
+    task: Path
+    metrics: Mapping[str, Mapping[str, JsonValue]]
     seed: int
     n_resamples: int
     model: str
@@ -139,11 +144,12 @@ def license_judge(
 ) -> Examined:
     """Everything that can be found out about a judge from its labels: its card, with the licence."""
     labels = latest(configured.labels)
+    controls, missing = _controls(configured, how)
     found = calibrate(
         judge,
         configured.labels,
         generator,
-        controls=_controls(configured, how),
+        controls=controls,
         probes=run_probes if how.probing else (),
         delta=configured.spec.delta,
         fingerprint=fingerprint_of(configured, judge, generator),
@@ -155,7 +161,8 @@ def license_judge(
         criterion=configured.spec.criterion,
         label_kind=configured.spec.label,
     )
-    notes = (*found.card.notes, *configured.notes, *_same_model(how, configured, judge, generator))
+    absent = missing if found.card.maps else ()
+    notes = (*found.card.notes, *absent, *configured.notes, *_same_model(how, configured, judge, generator))
     card = replace(found.card, judge=configured.name, notes=notes, sd_difference=sd_of_differences(labels))
     return Examined(_heard(card, judge, labels, generator, how) if card.maps else card, found.held_out)
 
@@ -241,16 +248,25 @@ def _model_name(generator: Generator) -> str:
     return str(name) if name else fingerprint(_model(generator))[:12]
 
 
-def _controls(configured: ConfiguredJudge, how: Licensing) -> dict[str, Judge]:
-    """Judges that anybody could have: one that is no better is not worth its price."""
-    named: dict[str, tuple[str, dict[str, JsonValue]]] = {"length": ("length", {})}
-    named |= {name: ("reference", {"metric": name}) for name in how.metrics}
-    return {name: _control(configured, name, kind, options) for name, (kind, options) in named.items()}
+def _controls(configured: ConfiguredJudge, how: Licensing) -> tuple[dict[str, Judge], tuple[str, ...]]:
+    """Judges that anybody could have: one that is no better is not worth its price. And notes of those that are not."""
+    made = {"length": _control(configured, how, "length", "length", {})}
+    notes: list[str] = []
+    for name, options in how.metrics.items():
+        try:
+            made[name] = _control(configured, how, name, "reference", {"metric": name, "options": dict(options)})
+        except (EnvironmentFault, BackendUnreachable):
+            raise
+        except HarnessError as err:
+            notes.append(not_compared(name, reason_of(err)))
+    return made, tuple(notes)
 
 
-def _control(configured: ConfiguredJudge, name: str, kind: str, options: Mapping[str, JsonValue]) -> Judge:
+def _control(
+    configured: ConfiguredJudge, how: Licensing, name: str, kind: str, options: Mapping[str, JsonValue]
+) -> Judge:
     spec = configured.spec
-    context = JudgeContext(name, spec.criterion, "", spec.label, spec.scale, options, configured.folder)
+    context = JudgeContext(name, spec.criterion, "", spec.label, spec.scale, options, how.task)
     return cast(JudgeKind, registry.load("judges", kind)).create(context)
 
 
@@ -269,12 +285,11 @@ def _heard(card: JudgeCard, judge: Judge, labels: Sequence[Label], generator: Ge
     why = verdict_on_canaries(false_N, threshold=threshold)
     if why is None:
         return card
-    grade = card.licence.grade if card.licence.grade == "uncalibrated" else "advisory"
-    line = GateLine("G4", CANARIES, "fail", why)
-    licence = replace(
-        card.licence, grade=grade, lines=(*card.licence.lines, line), reasons=(why, *card.licence.reasons)
-    )
-    return replace(card, licence=licence)
+    grade: Grade = card.licence.grade if card.licence.grade == "uncalibrated" else "advisory"
+    lines = card.licence.lines
+    reasons = (f"{why[0].upper()}{why[1:]}.", *reasons_for(grade, lines))
+    lines = (*lines, GateLine("G4", CANARIES, "fail", why))
+    return replace(card, licence=replace(card.licence, grade=grade, lines=lines, reasons=reasons))
 
 
 def _silent(done: int, total: int, live: str) -> None:

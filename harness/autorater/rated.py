@@ -15,7 +15,7 @@ import numpy as np
 from harness.autorater.evidence import Evidence
 from harness.autorater.rating import items_of
 from harness.core.errors import HarnessError
-from harness.core.judging import Item, Label, LabelKind, Verdict
+from harness.core.judging import Item, Label, LabelKind, Pair, Verdict, text_hash
 from harness.core.licences import Figure
 from harness.core.protocols import Judge
 from harness.core.types import Failure, FloatArray
@@ -129,8 +129,18 @@ class Rated:
             label_mass=self.label_mass,
             ceiling=ceiling,
             calibrated_from_one=self.features.shape[1] == 1,
-            items=tuple(self.items[i].id for i in at_M),
+            items=tuple(_in_either_order(self.items[i]) for i in at_M),
+            twins=tuple(_twins(self.items[i]) for i in at_M),
         )
+
+
+def _in_either_order(item: Item) -> str:
+    """Its id, or of a pair a name that does not depend on which answer stands first."""
+    return text_hash(item.question, *sorted(item.answers)) if isinstance(item, Pair) else item.id
+
+
+def _twins(item: Item) -> bool:
+    return isinstance(item, Pair) and item.answers[0] == item.answers[1]
 
 
 def features_of(verdicts: Sequence[Verdict]) -> FloatArray:

@@ -149,8 +149,19 @@ def foreign_systems(labels: Sequence[Label], systems: tuple[str, ...]) -> list[s
     return sorted({system for label in labels for system in label.systems} - set(systems))
 
 
-def refuse_leak(labels: Sequence[Label], fitted_on: Collection[str], out_of_fold: Collection[str]) -> None:
-    leaked = sorted(({label.id for label in labels} & set(fitted_on)) - set(out_of_fold))
+def refuse_leak(
+    labels: Sequence[Label],
+    fitted_on: Collection[str],
+    out_of_fold: Collection[str],
+    fitted_items: Collection[tuple[str, str]] = (),
+) -> None:
+    """E-LEAK where a label, or another one of the same thing, fitted the judge.
+
+    fitted_on, out_of_fold: ids of labels. fitted_items: item and criterion of those that fitted it: a label that comes
+    back under another id is no new one.
+    """
+    used = [label for label in labels if label.id in fitted_on or (label.item, label.criterion) in fitted_items]
+    leaked = sorted({label.id for label in used} - set(out_of_fold))
     if leaked:
         raise HarnessError(
             f"{len(leaked)} of {len(labels)} labels fitted the judge and would correct it as well, "
@@ -194,10 +205,10 @@ def named(systems: Sequence[str]) -> str:
 
 def refuse_few(rows: Sequence[Row], *, of: str = "labels") -> None:
     """E-LABELS where fewer than two prompts have labels. of: what a prompt must have to count."""
-    labelled = {row.cluster for row in rows if row.human is not None}
-    if len(labelled) < 2:
+    n = len({row.cluster for row in rows if row.human is not None})
+    if n < 2:
         raise HarnessError(
-            f"people's labels so far cover {len(labelled)} prompts with {of}; 2 are needed for an interval",
+            f"people's labels so far cover {n} prompt{'' if n == 1 else 's'} with {of}; 2 are needed",
             fix="label 30 prompts or more, 100 to compare two systems; harness judge plan says how many are needed",
             code="E-LABELS",
         )

@@ -284,7 +284,6 @@ def _bench(words: Sequence[str]) -> _Bench:
     from harness.autorater.configuration import configured_judge, own_judges
     from harness.autorater.licensing import Licensing
     from harness.config import resolve
-    from harness.core.specs import JUDGE_PREFIX
 
     settings = resolve([word for word in words if not word.startswith(_JUDGE)])
     metrics, folder = settings.spec.task.metrics, settings.task_folder
@@ -295,9 +294,8 @@ def _bench(words: Sequence[str]) -> _Bench:
             fix=f"name one: judge=NAME, or write {folder}/judges/NAME/judge.toml (judges/README.md)",
             code="E-UNKNOWN",
         )
-    plain = tuple(name for name in metrics.names if not name.startswith(JUDGE_PREFIX))
     n_resamples = min(settings.spec.n_resamples, _N_RESAMPLES)
-    how = Licensing(settings.out, plain, settings.spec.seed, n_resamples, settings.spec.model.name)
+    how = Licensing(settings.out, folder, metrics.plain, settings.spec.seed, n_resamples, settings.spec.model.name)
     judges = tuple(configured_judge(name, folder) for name in names)
     for each in judges:
         each.require_sound(how.seed, settings.spec.backend.name)

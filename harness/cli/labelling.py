@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,6 +108,7 @@ def _write_sheet(asked: Asked) -> None:
             fix=f"import it ({_again(asked, file.name)}), or move it away first",
             code="E-EXISTS",
         )
+    _keep(sheet, asked)
     (write_html_sheet if form == "html" else write_csv_sheet)(sheet, file, rubric=asked.rubric)
     _describe(sheet, asked)
     echo(f"written: {asked.shown(file)}")
@@ -125,6 +126,7 @@ def _again(asked: Asked, file: str) -> str:
 
 
 def _announce(link: str, sheet: Sheet, asked: Asked) -> None:
+    _keep(sheet, asked)
     _describe(sheet, asked)
     echo(f"every label is kept in {asked.shown(asked.labels)} at once")
     echo(f"open {link}")
@@ -332,20 +334,14 @@ def _export(asked: Asked, file: Path) -> None:
 
 
 def _sheet(asked: Asked) -> Sheet:
-    """The sheet that was drawn for these words before, or a new one, kept so that the next time shows the same."""
-    from harness.labelling.sheet import draw, load_sheet, save_sheet
-    from harness.store import disk
+    """The sheet that was drawn for these words before, or a new one; the same words draw the same one."""
+    from harness.labelling.sheet import draw, load_sheet
 
-    words, question = asked.words, asked.question
-    file = _sheets(asked) / _drawing(asked).file_name
-    if file.is_file():
-        try:
-            return load_sheet(file)
-        except EnvironmentFault:
-            # The same words draw the same sheet.
-            disk.quarantine(file)
-    answered = _answered(asked)
-    sheet = draw(
+    if _sheet_file(asked).is_file():
+        with suppress(EnvironmentFault):
+            return load_sheet(_sheet_file(asked))
+    words, question, answered = asked.words, asked.question, _answered(asked)
+    return draw(
         answered.items,
         n=words.n,
         seed=words.seed,
@@ -356,9 +352,27 @@ def _sheet(asked: Asked) -> Sheet:
         scale=question.scale,
         split=answered.split,
     )
+
+
+def _keep(sheet: Sheet, asked: Asked) -> None:
+    """Keep the sheet, so that the next time shows the same; a damaged one in its place is moved aside."""
+    from harness.labelling.sheet import load_sheet, save_sheet
+    from harness.store import disk
+
+    file = _sheet_file(asked)
+    if file.is_file():
+        try:
+            load_sheet(file)
+        except EnvironmentFault:
+            disk.quarantine(file)
+        else:
+            return
     disk.make_folder(file.parent)
     save_sheet(sheet, file)
-    return sheet
+
+
+def _sheet_file(asked: Asked) -> Path:
+    return _sheets(asked) / _drawing(asked).file_name
 
 
 def _drawing(asked: Asked) -> Drawing:

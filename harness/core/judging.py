@@ -16,6 +16,8 @@ from typing import Literal, TypeAlias
 LabelKind = Literal["pass_fail", "likert", "pair"]
 Round = Literal["calibration", "gate", "final"]
 Preference = Literal["first", "second", "tie"]
+# How annotators that are no people are named.
+_SIMULATED = "simulated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,15 @@ class Label:
 def text_hash(*texts: str) -> str:
     """sha256 of some texts in their order, as 32 hexadecimal digits."""
     return hashlib.sha256(json.dumps(texts, ensure_ascii=False).encode("utf-8", "backslashreplace")).hexdigest()[:32]
+
+
+def is_simulated(annotator: str) -> bool:
+    """Whether an annotator is no person, by the name alone.
+
+    >>> is_simulated("Simulated-1"), is_simulated("ann")
+    (True, False)
+    """
+    return annotator.strip().casefold().startswith(_SIMULATED)
 
 
 def latest(labels: Sequence[Label]) -> tuple[Label, ...]:

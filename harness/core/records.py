@@ -69,6 +69,11 @@ class EvaluationRecord:
         """The estimate of one metric, by name."""
         return next(estimate for estimate in self.estimates if estimate.metric == metric)
 
+    def unscored(self, metric: str) -> int:
+        """Samples that some metric could score in all draws and this one could not: a judge had no verdict on them."""
+        fewest = min(estimate.failures for estimate in self.estimates)
+        return self.estimate(metric).failures - fewest
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointRecord:

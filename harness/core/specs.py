@@ -167,6 +167,11 @@ class MetricsSpec(Spec):
         return tuple(dict.fromkeys((self.primary, *fallback, *self.report)))
 
     @property
+    def plain(self) -> dict[str, dict[str, JsonValue]]:
+        """The options of each that is not a judge, by name."""
+        return {name: self.options.get(name, {}) for name in self.names if not name.startswith(JUDGE_PREFIX)}
+
+    @property
     def judges(self) -> tuple[str, ...]:
         """Names of the judges among the metrics, as they are configured under `judges/`."""
         return tuple(name.removeprefix(JUDGE_PREFIX) for name in self.names if name.startswith(JUDGE_PREFIX))

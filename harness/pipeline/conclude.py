@@ -15,6 +15,7 @@ from harness.core.records import (
     Selection,
     SliceComparison,
 )
+from harness.core.specs import JUDGE_PREFIX
 from harness.core.types import CHECKPOINT_PREFIX, checkpoint_name
 from harness.data.display import escape as one_line
 from harness.pipeline.slices import MOST_SLICES
@@ -194,10 +195,13 @@ def _caveats(evidence: Evidence) -> list[str]:
     caveats = [*evidence.judging, *_leak_caveats(comparisons, evidence.audit)]
     n_checkpoints = sum(name.startswith(CHECKPOINT_PREFIX) for name in selection.scores)
     if coverage < 1:
+        lost = any(record.unscored(metric.name) for record in test.values())
+        left, have = ("without a score", "have a score on") if lost else ("unanswered", "answered")
         caveats.append(
-            f"some candidate left {1 - coverage:.1%} of the test samples unanswered; a comparison is over the samples "
-            "that both sides answered"
+            f"some candidate left {1 - coverage:.1%} of the test samples {left}; a comparison is over the samples "
+            f"that both sides {have}"
         )
+    caveats.extend(_unscored(one.name, test) for one in evidence.metrics if _most_unscored(one.name, test))
     caveats.extend(f"{name} could not be chosen: it {reason}" for name, reason in selection.excluded.items())
     if selection.best_untuned is None and selection.chosen_step is not None:
         caveats.append("there are no validation rows: the last checkpoint was taken, no best prompt looked for")
@@ -221,6 +225,18 @@ def _caveats(evidence: Evidence) -> list[str]:
         unit = "test samples" if n_units == comparisons[-1].n else "groups of test samples"
         caveats.append(f"only {n_units} {unit} were compared: the intervals are rough")
     return caveats
+
+
+def _most_unscored(metric: str, test: Mapping[str, EvaluationRecord]) -> int:
+    return max((record.unscored(metric) for record in test.values()), default=0)
+
+
+def _unscored(metric: str, test: Mapping[str, EvaluationRecord]) -> str:
+    """Answers that were there and got no score, candidate by candidate."""
+    without = "no verdict" if metric.startswith(JUDGE_PREFIX) else "no score"
+    rows = [(name, record.unscored(metric), record.n) for name, record in test.items()]
+    named = ", ".join(f"{n_lost} of {n} with {name}" for name, n_lost, n in rows if n_lost)
+    return f"{metric} has {without} on some answers, and its figures are over the others: {named}"
 
 
 def _slice_caveats(evidence: Evidence) -> list[str]:

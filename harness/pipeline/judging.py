@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from harness.autorater.configuration import ConfiguredJudge
 from harness.autorater.gate import obstacle
 from harness.autorater.licensing import Examined, LicensedJudge, Licensing, fingerprint_of, fitted, license_judge
-from harness.autorater.rating import rate
+from harness.autorater.rating import failures_of, rate
 from harness.autorater.scores import CachedGenerator
 from harness.core.judging import Item, Pair, Single, Verdict, latest, text_hash
 from harness.core.licences import JudgeCard
@@ -93,6 +93,9 @@ class JudgedMetric(JudgeMetric):
         with self.stages.timed(f"{self.name}: {len(items)} answers") as progress:
             verdicts = rate(self.licensed.judge, items, self.generator, progress)
         found = {name: verdict for name, verdict in verdicts.items() if isinstance(verdict, Verdict)}
+        if lost := failures_of(verdicts):
+            reasons = "; ".join(f"{reason} ({n})" for reason, n in lost.items())
+            self.stages.note(f"{self.name}: {sum(lost.values())} of {len(items)} without a verdict: {reasons}")
         scores = self.licensed.scores(found)
         rows: FloatArray = np.array([[scores.get(item.id, np.nan), 1.0] for item in items]).reshape(len(items), 2)
         return rows
@@ -151,10 +154,10 @@ class Asking:
     licensing: Licensing
 
 
-def asking(spec: RunSpec, backend: Callable[[], Backend], stages: Stages, runs: Path) -> Asking:
-    """How the judges of a run are asked. runs: the folder of runs."""
-    plain = tuple(name for name in spec.task.metrics.names if not name.startswith(JUDGE_PREFIX))
-    licensing = Licensing(runs, plain, spec.seed, min(spec.n_resamples, MOST_RESAMPLES), spec.model.name)
+def asking(spec: RunSpec, backend: Callable[[], Backend], stages: Stages, runs: Path, task: Path) -> Asking:
+    """How the judges of a run are asked. runs: the folder of runs. task: the task's."""
+    plain = spec.task.metrics.plain
+    licensing = Licensing(runs, task, plain, spec.seed, min(spec.n_resamples, MOST_RESAMPLES), spec.model.name)
     return Asking(spec, backend, stages, ScoreCache(runs), licensing)
 
 
@@ -184,7 +187,7 @@ def _ready(metric: JudgeMetric, asking: Asking) -> JudgedMetric:
         "judge": dict(fingerprint_of(configured, judge, generator)),
         "seed": how.seed,
         "n_resamples": how.n_resamples,
-        "metrics": list(how.metrics),
+        "metrics": {name: dict(options) for name, options in how.metrics.items()},
         "delta": configured.spec.delta,
     }
     file, held_out = layout.judge_card(configured.name), layout.held_out(configured.name)

@@ -216,7 +216,8 @@ def prepare_rescore(
 
 def rescore(rescoring: Rescoring, stages: Stages, runs: Path) -> RunResult:
     """Score everything again, choose again on validation, compare again, conclude."""
-    judging = judged(rescoring.metrics, asking(rescoring.spec, rescoring.open_backend, stages, runs))
+    folder = rescoring.plugins.folder
+    judging = judged(rescoring.metrics, asking(rescoring.spec, rescoring.open_backend, stages, runs, folder))
     ground = rescoring.recorded.ground(rescoring.spec, rescoring.run_id, rescoring.dataset, judging)
     return _again(rescoring, ground, _Answers(rescoring.recorded, stages.folder), stages.folder)
 
@@ -225,7 +226,8 @@ def reselect(rescoring: Rescoring, prepared: Prepared, stages: Stages, runs: Pat
     """Choose again among the checkpoints of a run, and ask the chosen one the test samples if nobody has."""
     spec, recorded = rescoring.spec, rescoring.recorded
     recorded.require_model({"model": dict(prepared.model_identity), **prepared.backend.identity})
-    judging = judged(rescoring.metrics, asking(spec, lambda: prepared.backend, stages, runs))
+    folder = rescoring.plugins.folder
+    judging = judged(rescoring.metrics, asking(spec, lambda: prepared.backend, stages, runs, folder))
     ground = replace(
         recorded.ground(spec, rescoring.run_id, rescoring.dataset, judging),
         tested=None,

@@ -27,7 +27,7 @@ def run(prepared: Prepared, plugins: Plugins, stages: Stages, runs: Path) -> Run
     runs: the folder of runs, whose caches are shared by all of them.
     """
     _record_what_was_asked(prepared, stages)
-    judging = judged(prepared.metrics, asking(prepared.spec, lambda: prepared.backend, stages, runs))
+    judging = judged(prepared.metrics, asking(prepared.spec, lambda: prepared.backend, stages, runs, plugins.folder))
     evaluator = Evaluator(
         stages.folder, generation(prepared, stages, GenerationCache(runs)), _estimating(prepared, judging)
     )

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.autorater.estimates import TestSample, matched, validate
 from harness.autorater.labels import read_labels
 from harness.core.errors import HarnessError
-from harness.core.judging import Label, text_hash
+from harness.core.judging import Label, is_simulated, text_hash
 from harness.core.licences import JudgeCard, Validation
 from harness.core.records import RunResult, SampleRow
 from harness.core.specs import JUDGE_PREFIX, JudgeSpec
 from harness.data.display import quote
 from harness.store import disk, layout
-from harness.store.encoding import canonical
+from harness.store.claims import keep_claim
 from harness.store.places import is_file
 from harness.store.view import StoredView
 
-# How annotators that are no people are named.
-SIMULATED = "simulated"
 _DEFAULT_EFFECT = 0.02
 
 
@@ -45,7 +43,7 @@ def write_validation(folder: Path) -> Said:
     if said.claim is None:
         disk.remove(folder / layout.VALIDATION)
     else:
-        disk.write_atomic(folder / layout.VALIDATION, canonical(said.claim))
+        keep_claim(folder, said.claim)
     return said
 
 
@@ -65,7 +63,7 @@ def said_by_people(view: StoredView, final: Sequence[Label]) -> Said:
     try:
         return Said(_validated(view, final, criterion), tuple(notes))
     except HarnessError as error:
-        return Said(None, (*notes, f"people's labels validate nothing yet: {error.what}"))
+        return Said(None, (*notes, f"nothing is validated yet: {error.what}"))
 
 
 def require_final(labels: Sequence[Label], folder: Path, question: JudgeSpec) -> None:
@@ -145,16 +143,38 @@ def _validated(view: StoredView, labels: Sequence[Label], criterion: str) -> Val
     """The claim of a run's last comparison, by people. The judge of their criterion, if calibrated, shortens it."""
     result, sides = view.result, _sides(view.result)
     card = next((card for card in view.judges if card.criterion == criterion and card.maps), None)
+    held_out = view.held_out(card.judge) if card is not None else {}
+    samples = [_test_sample(row, sides, card) for row in view.samples() if _both(row, sides)]
+    samples = _out_of_fold(samples, matched(labels, samples, sides), held_out)
     return validate(
         labels,
-        [_test_sample(row, sides, card) for row in view.samples() if _both(row, sides)],
+        samples,
         candidate=sides[0],
         baseline=sides[1],
         criterion=criterion,
         smallest_effect=_effect(result, card),
         fitted_on=card.labels_used if card is not None else (),
-        simulated=any(label.annotator.startswith(SIMULATED) for label in labels if label.criterion == criterion),
+        fitted_items={(item, criterion) for item in held_out},
+        out_of_fold=[
+            label.id for label, sample in matched(labels, samples, sides) if _is_clean(label, sample, held_out)
+        ],
+        simulated=any(is_simulated(label.annotator) for label in labels if label.criterion == criterion),
     )
+
+
+def _out_of_fold(
+    samples: Sequence[TestSample], labelled: Sequence[tuple[Label, TestSample | None]], held_out: Mapping[str, float]
+) -> list[TestSample]:
+    """The samples, without the judge's scores of answers that fitted it and were not scored as held out."""
+    leaked = {sample.id for label, sample in labelled if sample is not None and not _is_clean(label, sample, held_out)}
+    return [replace(sample, scores=None) if sample.id in leaked else sample for sample in samples]
+
+
+def _is_clean(label: Label, sample: TestSample | None, held_out: Mapping[str, float]) -> bool:
+    """Whether what was labelled did not fit the score that the label corrects."""
+    if label.item not in held_out or sample is None or sample.scores is None:
+        return True
+    return held_out[label.item] in sample.scores
 
 
 def _effect(result: RunResult, card: JudgeCard | None) -> float:

@@ -14,6 +14,7 @@ from harness.core.errors import HarnessError
 from harness.core.licences import Corrected, JudgeCard, Validation
 from harness.core.records import AuditRecord, DataRecord, RunResult, SampleRow
 from harness.store import layout
+from harness.store.claims import kept_claim
 from harness.store.encoding import parse
 from harness.store.events import stage_seconds
 from harness.store.looks import looks_at_test
@@ -76,6 +77,11 @@ class StoredView:
         names = (layout.judge_card(file.parent.name) for file in files)
         return tuple(self._run.load(JudgeCard, name) for name in names if self._run.has(name))
 
+    def held_out(self, judge: str) -> Mapping[str, float]:
+        """A judge's scores of what people labelled, by a calibration that did not see its prompt: by `Label.item`."""
+        name = layout.held_out(judge)
+        return self._run.load(dict[str, float], name) if self._run.has(name) else {}
+
     @cached_property
     def corrected(self) -> Sequence[Corrected]:
         """What people would say of each candidate on validation."""
@@ -83,12 +89,8 @@ class StoredView:
 
     @cached_property
     def validation(self) -> Validation | None:
-        """What people said on test; it comes after the run, so it is no part of it."""
-        try:
-            content = (self._folder / layout.VALIDATION).read_bytes()
-        except OSError:
-            return None
-        return parse(Validation, content, name=layout.VALIDATION)
+        """What people said on test; None where labels or result are no longer what it was computed from."""
+        return kept_claim(self._folder)
 
     def samples(self) -> Iterator[SampleRow]:
         """Every test sample, in the data's order."""

@@ -95,9 +95,9 @@ def validation(text: str) -> Validation:
         criterion=text,
         candidate=text,
         baseline=f"other {text}",
-        candidate_score=_corrected(0.75, text),
-        baseline_score=_corrected(0.25, text),
-        difference=_corrected(0.5, text),
+        candidate_score=corrected(0.75, text),
+        baseline_score=corrected(0.25, text),
+        difference=corrected(0.5, text),
         wins=2,
         ties=1,
         losses=0,
@@ -108,7 +108,8 @@ def validation(text: str) -> Validation:
     )
 
 
-def _corrected(value: float, text: str) -> Corrected:
+def corrected(value: float, text: str) -> Corrected:
+    """What three labels and four verdicts make of a system, with something to mind."""
     return Corrected(
         name=text,
         value=value,

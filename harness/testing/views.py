@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
-from harness.core.licences import JudgeCard, Validation
+from harness.core.licences import Corrected, JudgeCard, Validation
 from harness.core.records import (
     AuditRecord,
     CheckpointRecord,
@@ -22,7 +22,7 @@ from harness.core.records import (
     Selection,
 )
 from harness.core.types import Split
-from harness.testing.cards import full_card, validation
+from harness.testing.cards import corrected, full_card, validation
 
 HOSTILE_MARKUP = "<script>document.title='owned'</script>"
 HOSTILE_TEXT = f"{HOSTILE_MARKUP} \x1b[31m \u202e | `x` [l](javascript:1) {{{{ 7 * 7 }}}} \ud800"
@@ -43,6 +43,7 @@ class View:
     timings: Sequence[tuple[str, float]] = (("train", 1.5), ("evaluate", 0.5))
     looks: Sequence[str] = ("demo-lora-0123abcd", "demo-lora-4567cdef")
     judges: Sequence[JudgeCard] = ()
+    corrected: Sequence[Corrected] = ()
     validation: Validation | None = None
 
     def samples(self) -> Iterator[SampleRow]:
@@ -84,11 +85,17 @@ def _view(text: str, *, tuned: bool) -> View:
 
 
 def _judged(text: str) -> View:
-    """The tuned run with a judge as its metric that may only advise, and a final round of labels."""
+    """The tuned run with a judge that may only advise as its metric, and labels on validation and on test."""
     view = _view(text, tuned=True)
     selection = replace(view.result.selection, judge=f"judge:{text}", grade="advisory", shortlist=(2,))
     result = replace(view.result, metrics=(_METRIC, f"judge:{text}"), primary=f"judge:{text}", selection=selection)
-    return replace(view, result=result, judges=(full_card(text),), validation=validation(text))
+    return replace(
+        view,
+        result=result,
+        judges=(full_card(text),),
+        corrected=(corrected(0.25, f"judge:{text} of base-0shot"), corrected(0.75, f"judge:{text} of {text}")),
+        validation=validation(text),
+    )
 
 
 def _row(number: int, text: str, arms: Sequence[str]) -> SampleRow:

@@ -212,16 +212,55 @@ def test_metric_without_right_answers_is_no_control_and_the_card_says_so(tmp_pat
     chrf = reference.create(context("likert", metric="chrf"))
     made = card(imitator(found, tmp_path, rho=0.9), found, probes=(PASSED,), controls={"chrf": chrf})
     assert (set(made.controls), made.licence.grade) == ({"constant", "length"}, "drive")
-    assert "not compared with chrf, which has too few verdicts on the labelled items" in made.notes
+    assert "not compared with chrf: it has too few verdicts on the labelled items" in made.notes
 
 
-def test_answer_that_two_systems_gave_counts_for_both_when_they_are_compared(tmp_path: Path):
+def test_answer_that_two_systems_gave_is_of_both_and_no_sign_that_the_judge_errs_alike_on_them(tmp_path: Path):
     found = labels(50)
     same = [replace(each, id=f"too {each.id}", systems=("third",)) for each in found if each.systems == ("base",)]
     made = card(imitator(found, tmp_path, rho=0.9), [*found, *same], probes=(PASSED,))
     assert (made.n_items, made.systems) == (100, {"base": 50, "third": 50, "tuned": 50})
     alike = next(record for record in made.transport if {record.system, record.other} == {"base", "third"})
-    assert (alike.difference, alike.passed) == (0, "pass")
+    assert (alike.difference, alike.passed) == (0, "not run")
+    assert {line.name for line in made.licence.lines if line.code == "G3"} == {"base v tuned", "third v tuned"}
+
+
+def test_same_answers_under_three_names_are_forty_labels_of_nothing_to_compare(tmp_path: Path):
+    found = labels(40, systems=("base",))
+    names = ("base", "step-2", "step-4")
+    three = [replace(each, id=f"{name} {each.id}", systems=(name,)) for each in found for name in names]
+    made = card(imitator(found, tmp_path, rho=0.9), three, probes=(PASSED,))
+    lines = {(line.code, line.name): line for line in made.licence.lines}
+    assert (made.licence.grade, made.n_items) == ("shortlist", 40)
+    assert lines["G0", "labels"].what.startswith("40 ")
+    assert (lines["G0", "systems"].passed, lines["G0", "systems"].more_labels) == ("inconclusive", 80)
+    [transport] = [line for line in made.licence.lines if line.code == "G3"]
+    assert (transport.name, transport.passed) == ("transport", "inconclusive")
+    assert "base, step-2, step-4 give the same answers" in transport.what
+    assert {record.passed for record in made.transport} == {"not run"}
+
+
+def test_pair_of_one_text_or_the_same_pair_turned_round_is_no_more_to_compare(tmp_path: Path):
+    found = labels(60, kind="pair")
+    turned = [
+        replace(each, id=f"t {each.id}", answers=each.answers[::-1], systems=each.systems[::-1], value=_other(each))
+        for each in found
+    ]
+    twins = [
+        replace(each, answers=(each.answers[0],) * 2, value="tie") if i >= 25 else each for i, each in enumerate(found)
+    ]
+    one, two, same = (
+        {line.name: line for line in card(imitator(given, tmp_path), given, probes=(PASSED,)).licence.lines}
+        for given in (found, [*found, *turned], twins)
+    )
+    assert one["labels"].what.split()[0] == two["labels"].what.split()[0] == "60"
+    assert [one["systems"].passed, two["systems"].passed, same["systems"].passed] == ["pass", "pass", "inconclusive"]
+    assert "base and tuned have 25" in same["systems"].what
+    assert same["systems"].more_labels == 15
+
+
+def _other(label: Label) -> str:
+    return {"first": "second", "second": "first", "tie": "tie"}[str(label.value)]
 
 
 def test_same_labels_in_another_order_give_the_same_grade_and_scores(tmp_path: Path):

@@ -71,7 +71,13 @@ def test_a_judge_that_likes_bad_answers_is_told_so() -> None:
     why = verdict_on_canaries(np.array([0.9, 0.5]), threshold=0.6)
     assert why is not None
     assert "2 known bad answers" in why
-    assert "0.70 on average, above 0.60" in why
+    assert "0.700 on average, above 0.600" in why
+
+
+def test_a_mean_that_is_only_just_too_high_is_shown_with_the_digits_that_tell_so() -> None:
+    why = verdict_on_canaries(np.array([0.0404]), threshold=0.0402)
+    assert why is not None
+    assert "0.0404 on average, above 0.0402" in why
 
 
 def test_a_judge_that_sees_them_for_what_they_are_is_left_alone() -> None:

@@ -274,6 +274,26 @@ def test_a_label_corrects_a_judge_that_it_fitted_only_out_of_fold():
     assert corrected(labels, items, **arguments, out_of_fold=ids).n_labels == 40
 
 
+def test_a_label_that_comes_back_under_another_id_is_no_new_one(rng):
+    labels, samples, _ = experiment(rng)
+    fitted = {(labels[7].item, "reply quality")}
+    back = [replace(label, id=f"again-{label.id}") for label in labels]
+    says = refused("E-LEAK", lambda: claim(back, samples, fitted_items=fitted))
+    assert (
+        f"1 of 200 labels fitted the judge and would correct it as well, the first of them label '{back[7].id}'" in says
+    )
+    assert claim(back, samples, fitted_items=fitted, out_of_fold=[back[7].id]).difference.n_labels == 100
+    assert claim(back, samples, fitted_items={(labels[7].item, "tone")}).difference.n_labels == 100
+
+
+def test_an_item_that_fitted_the_judge_corrects_it_only_out_of_fold():
+    labels = [single(i, i % 2) for i in range(40)]
+    items = [judged(i, 0.3 + 0.4 * (i % 2)) for i in range(200)]
+    arguments = {"name": "quality", "systems": (CANDIDATE,), "fitted_items": {(labels[3].item, "reply quality")}}
+    refused("E-LEAK", lambda: corrected(labels, items, **arguments))
+    assert corrected(labels, items, **arguments, out_of_fold=[labels[3].id]).n_labels == 40
+
+
 @pytest.mark.parametrize(
     ("change", "code", "says"),
     [
@@ -323,7 +343,7 @@ def test_one_text_from_both_systems_is_a_tie_however_often_it_was_judged(rng):
 def test_no_labels_and_one_labelled_prompt_are_refused(rng):
     labels, samples, _ = experiment(rng)
     assert "no labels of the final round" in refused("E-LABELS", lambda: claim([], samples))
-    assert "cover 1 prompts with both systems; 2 are needed" in refused("E-LABELS", lambda: claim(labels[:2], samples))
+    assert "cover 1 prompt with both systems; 2 are needed" in refused("E-LABELS", lambda: claim(labels[:2], samples))
 
 
 def test_one_systems_score_is_that_of_the_estimator(rng):

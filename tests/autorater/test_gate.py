@@ -9,7 +9,7 @@ import pytest
 
 from harness.autorater import gate
 from harness.autorater.evidence import Evidence, follows_people, gain_over, transport_passed, transports, within_systems
-from harness.core.licences import Probe
+from harness.core.licences import Figure, Probe
 from harness.core.types import BoolArray, FloatArray
 from harness.stats import equivalence
 
@@ -157,6 +157,127 @@ def test_few_labels_keep_a_good_judge_from_driving():
     found = licence(evidence(30, 0.9))
     assert found.grade == "shortlist"
     assert (line(found, "G0", "labels").more_labels, line(found, "G0", "systems").more_labels) == (40, 20)
+
+
+def test_an_answer_that_several_systems_gave_is_counted_once():
+    # Both systems said the same to the first 60 of 100 prompts: 200 rows, 140 texts; to 90: 110; to all of them: 100.
+    for n_shared, n_texts in ((60, 140), (90, 110), (100, 100)):
+        items = [f"base {i}" for i in range(100)]
+        items += [f"base {i}" if i < n_shared else f"tuned {i}" for i in range(100)]
+        labels = line(licence(evidence(items=items)), "G0", "labels")
+        assert labels.passed == "pass"
+        assert labels.what.startswith(f"{n_texts} different labelled answers")
+    few = line(licence(evidence(items=[f"text {i % 51}" for i in range(200)])), "G0", "labels")
+    assert (few.passed, few.more_labels) == ("inconclusive", 49)
+
+
+def ceiling(value: float | None, n: int) -> Figure:
+    return Figure("ceiling_ratio_pearson", value, None, None, n, n)
+
+
+def test_agreement_of_people_on_a_handful_of_answers_settles_nothing():
+    few = licence(evidence(ceiling=ceiling(1.31, 4)))
+    assert few.grade == "shortlist"
+    assert not [each for each in few.lines if each.name == "ceiling"]
+    shared = line(few, "G0", "shared answers")
+    assert (shared.passed, shared.more_labels) == ("inconclusive", 26)
+    assert any("about 26 more labels" in reason for reason in few.reasons)
+    enough = licence(evidence(ceiling=ceiling(1.31, 30)))
+    assert (enough.grade, line(enough, "G1", "ceiling").passed) == ("drive", "pass")
+    assert licence(evidence(ceiling=ceiling(0.5, 30))).grade == "advisory"
+
+
+def test_figures_have_three_digits_and_no_negative_zero():
+    found = evidence()
+    nearly = replace(found, controls={"length": found.judged + 1e-6})
+    said = line(licence(nearly), "G2").what
+    assert "it explains +0.000 [+0.000, +0.000] more than length" in said
+    assert "-0.000" not in " ".join(each.what for each in licence(nearly).lines)
+
+
+def test_the_first_obstacle_is_the_one_that_decides_the_grade():
+    assert gate.obstacle(licence(evidence())) == ""
+    weak = licence(evidence(30, 0.1))
+    assert gate.obstacle(weak) == line(weak, "G1").what
+    assert not gate.obstacle(weak).endswith(".")
+    unlabelled = gate.uncalibrated("judge", "there are no human labels for it", delta=0.1, fingerprint={})
+    assert gate.obstacle(unlabelled) == "there are no human labels for it"
+
+
+def shared(n: int, n_different: int, **changes) -> Evidence:
+    """Two systems on n prompts that give different answers to some and the same one to the others."""
+    found = evidence(n, 0.8)
+    twice = np.r_[np.arange(n), np.where(np.arange(n) < n_different, np.arange(n) + n, np.arange(n))]
+    return replace(
+        found,
+        human=found.human[twice],
+        judged=found.judged[twice],
+        raw=found.raw[twice],
+        items=[f"item {i}" for i in twice],
+        **changes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "n_different", "expected", "more"),
+    [
+        # No exception in 28 prompts leaves room for a share of .1 (.9 ** 28 = .052), none in 29 does not (.047).
+        (28, 0, "inconclusive", 10),
+        (29, 0, "not run", None),
+        # Of 100 prompts 9 differ: by the exact bound as many as .152 might.
+        (100, 9, "inconclusive", 13),
+        (300, 9, "not run", None),
+        (100, 10, "pass", None),
+    ],
+)
+def test_systems_that_say_the_same_pass_nothing(n: int, n_different: int, expected: str, more: int | None):
+    found = shared(n, n_different)
+    [record] = transports(found, 0.1)
+    assert record.passed == expected
+    transport = line(licence(found), "G3")
+    assert transport.passed == ("pass" if expected == "pass" else "inconclusive")
+    if more is not None:
+        assert transport.more_labels == more
+        assert f"{n_different} labelled answers tell them apart; 10 are needed" in transport.what
+    assert licence(found).grade == "shortlist"
+
+
+def test_system_is_ready_when_it_gave_forty_answers_that_another_did_not():
+    few, enough = (line(licence(shared(100, n)), "G0", "systems") for n in (39, 40))
+    assert (few.passed, enough.passed, few.more_labels) == ("inconclusive", "pass", 2)
+    assert "base and tuned have 39 and 39" in few.what
+    assert licence(shared(100, 40)).grade == "drive"
+
+
+def test_systems_that_hardly_differ_do_not_hold_up_those_that_do():
+    found = evidence()
+    twin = np.r_[np.arange(200), np.arange(100)]
+    three = replace(
+        found,
+        human=found.human[twin],
+        judged=found.judged[twin],
+        raw=found.raw[twin],
+        clusters=[found.clusters[i] for i in twin],
+        systems=[*found.systems, *[("twin",)] * 100],
+        controls={"length": np.full(300, 0.5)},
+        items=[f"item {i}" for i in twin],
+    )
+    assert {(each.system, each.other): each.passed for each in transports(three, 0.1)} == {
+        ("base", "tuned"): "pass",
+        ("tuned", "twin"): "pass",
+        ("base", "twin"): "not run",
+    }
+    assert licence(three).grade == "drive"
+
+
+def test_errors_that_do_not_vary_are_known_as_well_as_prompts_without_an_exception_allow():
+    perfect = [evidence(n) for n in (28, 29, 100)]
+    records = [transports(replace(found, judged=found.human), 0.1)[0] for found in perfect]
+    assert [record.passed for record in records] == ["inconclusive", "pass", "pass"]
+    # The rule of three, exactly: 1 - .05 ** (1 / 100).
+    assert (records[2].low, records[2].high) == (pytest.approx(-0.02951, abs=1e-5), pytest.approx(0.02951, abs=1e-5))
+    biased = replace(perfect[2], judged=perfect[2].human + np.repeat([0.0, 0.3], 100))
+    assert transports(biased, 0.1)[0].passed == "fail"
 
 
 def test_labels_of_one_system_cannot_show_a_bias():

@@ -161,9 +161,14 @@ def test_failures_are_counted_never_scored(harness: Harness, echo_task: Path) ->
     again = harness(*words, "--allow-failures")
     assert again.code == 0
     assert "nothing was done" in again.err
+    rows = [json.loads(line) for line in next(Path("runs/echo").glob("*/samples.jsonl")).read_text().splitlines()]
     for comparison in result["comparisons"]:
         difference = comparison["candidate_value"] - comparison["baseline_value"]
         assert comparison["delta"] == pytest.approx(difference)
+        sides = (comparison["candidate"], comparison["baseline"])
+        scored = [[row["scores"][side]["exact_match"] is not None for side in sides] for row in rows]
+        assert comparison["n"] == sum(map(all, scored))
+    assert any(any(both) and not all(both) for both in scored)
 
 
 def test_check_scores_the_references_and_shows_findings(harness: Harness, echo_task: Path) -> None:

@@ -17,12 +17,13 @@ from harness.labelling.offline import (
     csv_sheet,
     html_sheet,
     is_sheet,
+    items_named,
     label_studio_sheet,
     read_csv_sheet,
     restored,
     write_csv_sheet,
 )
-from harness.labelling.sheet import Sheet, label_for
+from harness.labelling.sheet import Sheet, draw, label_for
 from tests.labelling.serving import RUBRIC, a_sheet
 from tests.reports.hostile import CORPUS
 
@@ -186,6 +187,21 @@ def test_a_downloaded_file_gets_back_what_the_sheet_hid(tmp_path: Path) -> None:
         )
         assert label == same
         assert label.systems == ("secret-base", "secret-tuned")
+
+
+def test_a_text_of_several_systems_comes_back_as_a_label_of_each(tmp_path: Path) -> None:
+    systems = ("one", "two", "three")
+    items = {name: [Single(name, "c", name, "q", "the same" if name != "two" else "other")] for name in systems}
+    sheet = draw(items, n=10, seed=0, kind="likert", criterion="helpfulness")
+    table, lines = tmp_path / "sheet.csv", tmp_path / "labels.jsonl"
+    table.write_bytes(filled(sheet, ["4", "4"]))
+    lines.write_text("".join(json.dumps(downloaded(sheet, at, 4)) + "\n" for at in range(2)))
+    for file in (table, lines):
+        labels = came_back(file, sheet, annotator="Ada", rubric=RUBRIC)
+        assert {label.systems for label in labels.labels} == {("one",), ("two",), ("three",)}
+        assert len({label.id for label in labels.labels}) == 3
+        assert labels.notes == ()
+        assert items_named(file) == {item.id for item in sheet.items}
 
 
 def test_labels_that_know_their_systems_stay_as_they_are(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ import pytest
 
 from harness.autorater.labels import LabelJournal, read_labels
 from harness.core.errors import HarnessError
+from harness.core.judging import Single
 from harness.labelling import server as module
 from harness.labelling.app import MAX_BODY, PATHS
 from harness.labelling.server import serve
-from harness.labelling.sheet import Sheet
+from harness.labelling.sheet import Sheet, draw
 from tests.labelling.serving import RUBRIC, Link, Process, a_sheet, served
 
 
@@ -313,6 +314,21 @@ def test_annotators_see_their_own_answers_and_the_agreement(tmp_path: Path) -> N
         assert told["done"] == {sheet.items[0].id: 3, sheet.items[1].id: 4}
         assert told["agreement"] == {"same": 1, "n": 2}
         assert json.loads(link.ask("GET", "/sheet", link.cookie)[1])["annotators"] == ["Ada", "Bob"]
+
+
+def test_one_answer_to_a_text_of_two_systems_is_a_label_of_each_and_safe_to_repeat(tmp_path: Path) -> None:
+    """Also where the server died between the two: the page asks again until it is told."""
+    items = {name: [Single(name, "c", name, "q", "the same")] for name in ("one", "two")}
+    sheet = draw(items, n=2, seed=0, kind="likert", criterion="tone")
+    path = tmp_path / "labels.jsonl"
+    with LabelJournal(path) as journal, served(sheet, journal) as link:
+        assert link.label(sheet, 0)[0] == 200
+        assert [label.systems for label in read_labels(path).labels] == [("one",), ("two",)]
+    whole = path.read_bytes()
+    path.write_bytes(whole.splitlines(keepends=True)[0])
+    with LabelJournal(path) as journal, served(sheet, journal) as link:
+        assert link.label(sheet, 0)[0] == 200
+    assert [label.systems for label in read_labels(path).labels] == [("one",), ("two",)]
 
 
 def test_a_sheet_for_one_person_takes_nobody_elses_labels(tmp_path: Path) -> None:

@@ -1,16 +1,17 @@
 """What comes onto a sheet: by chance, in known parts, and without a word of whose it is."""
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from harness.core.errors import HarnessError
-from harness.core.judging import Pair, Single
+from harness.core.judging import Pair, Single, latest
 from harness.labelling.app import describe, shown
 from harness.labelling.progress import agreement, assigned, given
-from harness.labelling.sheet import Sheet, draw, label_for, load_sheet, save_sheet, shown_value
+from harness.labelling.sheet import Sheet, draw, label_for, labels_for, load_sheet, save_sheet, shown_value
 from tests.labelling.serving import SYSTEMS, a_sheet, singles
 
 
@@ -76,6 +77,53 @@ def test_pairs_set_every_system_against_the_first() -> None:
     sheet = draw({**singles(5), "third": third}, n=100, seed=0, kind="pair", criterion="tone")
     systems = Counter(each.item.systems for each in sheet.items if isinstance(each.item, Pair))
     assert systems == {SYSTEMS: 5, (SYSTEMS[0], "third"): 5}
+
+
+def alike() -> dict[str, list[Single]]:
+    """Ten prompts; on the even ones two of three systems say the same."""
+    return {
+        name: [Single(f"{number}-{name}", f"c{number}", name, f"q{number}", text) for number, text in enumerate(texts)]
+        for name, texts in {
+            "first": [f"a{number}" for number in range(10)],
+            "second": [f"{'ab'[number % 2]}{number}" for number in range(10)],
+            "third": [f"c{number}" for number in range(10)],
+        }.items()
+    }
+
+
+def test_a_text_of_several_systems_is_on_the_sheet_once_and_its_label_is_each_ones() -> None:
+    sheet = draw(alike(), n=100, seed=0, kind="likert", criterion="tone")
+    assert (len(sheet.items), sheet.n_answers) == (25, 30)
+    [twice] = [each for each in sheet.items if isinstance(each.item, Single) and each.item.answer == "a4"]
+    labels = labels_for(sheet, twice, 2, annotator="Ada", id=f"{twice.id}.x", guideline="")
+    assert {label.systems for label in labels} == {("first",), ("second",)}
+    assert {(label.value, label.item, label.probability) for label in labels} == {(2, labels[0].item, 1.0)}
+    assert [label.id for label in labels] == [f"{twice.id}.x", f"{twice.id}.x.1"]
+    assert set(latest(labels)) == set(labels), "neither takes the other's place"
+    assert given(sheet, labels) == {"Ada": {twice.id: 2}}
+
+
+def test_a_pair_of_texts_of_several_systems_is_asked_once() -> None:
+    """Against the first: the second says the same on five prompts, where the third's pair is another."""
+    items = {**alike(), "fourth": [replace(each, id=f"{each.id}-4", system="fourth") for each in alike()["third"]]}
+    sheet = draw(items, n=100, seed=0, kind="pair", criterion="tone")
+    assert (len(sheet.items), sheet.n_answers) == (20, 30)
+    assert {each.also for each in sheet.items} == {(), (("first", "fourth"),)}
+
+
+def test_one_system_that_says_the_same_twice_is_asked_about_once() -> None:
+    items = {"one": [Single(f"{number}", "c", "one", "q", "a") for number in range(2)]}
+    sheet = draw(items, n=100, seed=0, kind="likert", criterion="tone")
+    assert (len(sheet.items), sheet.n_answers) == (1, 1)
+
+
+def test_items_of_another_question_have_other_names() -> None:
+    """Else an answer to the one would count as one to the other."""
+    names = [
+        {each.id for each in drawn(20, **more).items}  # type: ignore[arg-type]
+        for more in ({}, {"criterion": "length"}, {"kind": "pass_fail"}, {"scale": 3}, {"round": "final"})
+    ]
+    assert len(set.union(*names)) == sum(map(len, names))
 
 
 def test_a_pair_shown_in_the_other_order_is_labelled_in_its_own() -> None:

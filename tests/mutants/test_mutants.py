@@ -39,7 +39,7 @@ def test_every_named_test_exists() -> None:
 def test_ids_are_used_once() -> None:
     ids = [mutant.id for mutant in MUTANTS]
     assert len(ids) == len(set(ids))
-    assert all(re.fullmatch(r"[SP]\d+[a-z]", one) for one in ids)
+    assert all(re.fullmatch(r"[SPJ]\d+[a-z]", one) for one in ids)
 
 
 def test_an_original_that_stands_twice_or_not_at_all_is_refused() -> None:

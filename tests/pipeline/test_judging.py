@@ -75,6 +75,8 @@ def labels_of(folder: Path, task: Path, *, fair: bool = True) -> list[Label]:
     answered = for_calibration(folder, read(spec, task, drop_bad=False).split("validation"), pairs=False)
     found = []
     for system, items in answered.items.items():
+        if system == "base-2shot":
+            continue  # it says nearly the same as without shots, and tells nothing about the judge
         for item in items:
             for annotator in ("ann", "bob"):
                 shouted = not fair and system.startswith("step")
@@ -104,9 +106,12 @@ def write_labels(task: Path, labels: list[Label]) -> None:
 
 @pytest.fixture
 def judged_task(harness: Harness, tmp_path: Path) -> Path:
-    """A task with a judge and two hundred labels of its own run's answers; the run is removed again."""
+    """A task with a judge and people's labels of its own run's answers; the run is removed again.
+
+    In 140 samples the first and the last of its systems differ often enough to be told apart.
+    """
     task = make_echo_task(tmp_path / "echo")
-    write_rows(task / "validation.jsonl", range(100, 160))
+    write_rows(task / "validation.jsonl", range(300, 440))
     judge = task / "judges" / "loud"
     judge.mkdir(parents=True)
     (judge / "judge.toml").write_text(JUDGE)
@@ -156,7 +161,8 @@ def test_without_labels_the_fallback_decides_and_the_judge_is_called_uncalibrate
     assert card(only_run()).licence.grade == "uncalibrated"
     assert found.primary == found.comparisons[0].metric == "exact_match"
     assert found.selection.grade == "uncalibrated"
-    assert "judge:loud is graded uncalibrated and had no say; exact_match decides" in ran.out
+    assert "judge:loud is graded uncalibrated, so it had no say, and exact_match is what is compared" in ran.out
+    assert "compared: there are no human labels for it.\n" in ran.out
     assert "uncalibrated" in (only_run() / "summary.md").read_text()
 
 
@@ -293,10 +299,10 @@ def test_judge_without_a_verdict_is_counted_and_never_scored(harness: Harness, j
 
 
 def test_labels_and_verdicts_give_a_corrected_figure_of_each_candidate(harness: Harness, judged_task: Path) -> None:
-    """All answers of four candidates are labelled, so the figure is the people's own mean."""
+    """All answers of these candidates are labelled, so the figure is the people's own mean."""
     assert run_with_judge(harness, judged_task).code == 0
     found = parse(list[Corrected], (only_run() / "corrected.json").read_bytes(), name="corrected.json")
-    assert len(found) >= 4
+    assert len(found) >= 3
     rows = [json.loads(line) for line in (judged_task / "labels.jsonl").read_text().splitlines()]
     mean = [(row["value"] - 1) / 4 for row in rows if row["systems"] == ["base-0shot"]]
     plain = next(each for each in found if each.name == "judge:loud of base-0shot")
@@ -364,7 +370,7 @@ def test_final_round_puts_what_people_said_first(harness: Harness, judged_task: 
     ran = harness("report", str(run))
     assert ran.code == 0, ran.err
     assert ran.out.startswith("People, blind, on 30 of 40 test prompts: loudness")
-    claim = json.loads((run / "validation.json").read_text())
+    claim = json.loads((run / "validation.json").read_text())["validation"]
     compared = result(run).comparisons[-1]
     assert (claim["candidate"], claim["baseline"]) == (compared.candidate, compared.baseline)
     truth = {row.id: row for row in samples(run)}

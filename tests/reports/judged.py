@@ -161,6 +161,20 @@ def validation(*, simulated: bool = False, warning: str = "") -> Validation:
     )
 
 
+def on_validation() -> tuple[Corrected, ...]:
+    """What labels and verdicts make of two candidates on validation; of the second nothing was labelled."""
+    return (
+        dataclasses.replace(corrected("base-0shot", 0.5411, 0.0371), name=f"{METRIC} of base-0shot", n_judged=411),
+        dataclasses.replace(
+            corrected("step-000150", 0.6633, 0.0529, "corrected by labels on answers of 'base-0shot'"),
+            name=f"{METRIC} of step-000150",
+            rho=None,
+            effective_labels=None,
+            method="labels alone",
+        ),
+    )
+
+
 def judged(
     run: View | None = None, grade: Grade = "drive", said: Validation | None = None, *, simulated: bool = False
 ) -> View:
@@ -171,6 +185,7 @@ def judged(
         result=_result(base.result, grade),
         rows=tuple(_row(each) for each in base.rows),
         judges=(card(grade, simulated=simulated),),
+        corrected=on_validation(),
         validation=said,
     )
 

@@ -282,3 +282,48 @@ def test_summary_holds_the_claim_the_gate_and_the_uncalibrated_name():
     assert "judge:helpfulness (uncalibrated)" in text
     assert "| G1 agrees with people | fail |" in text
     assert "Judge: helpfulness is shown and chose nothing; rouge_l chose." in text
+
+
+def test_figures_on_validation_are_the_records_numbers_with_their_warnings():
+    run = judged(PLAIN, "drive")
+    found = read(run)
+    for each in run.corrected:
+        stands = {each.value, each.low, each.high, each.rho, each.effective_labels} - {None}
+        assert stands <= set(found.values)
+        assert each.name in found.text
+        assert each.method in found.text
+    assert "411" in found.text
+    assert found.text.count("Mind: corrected by labels on answers of 'base-0shot'") == 1
+    assert "By people, on validation" in found.text
+
+
+def test_figures_on_validation_stand_in_the_summary():
+    text = markdown.reporter.render(judged(PLAIN, "drive"))["summary.md"].decode()
+    assert "## By people, on validation" in text
+    assert "**Mind, judge:helpfulness of step-000150: corrected by labels on answers of 'base-0shot'**" in text
+    row = "| judge:helpfulness of base-0shot | 0.541 [0.504, 0.578] | 100 | 411 | 0.62 | 151 | PPI++, clustered |"
+    assert row in text
+    assert "| judge:helpfulness of step-000150 | 0.663 [0.610, 0.716] | 100 | 900 | – | – | labels alone |" in text
+
+
+def test_simulated_annotators_are_not_called_people_on_validation_either():
+    run = judged(PLAIN, "drive", simulated=True)
+    for text in (read(run).text, markdown.reporter.render(run)["summary.md"].decode()):
+        assert "By simulated annotators, on validation" in text
+        assert "By people, on validation" not in text
+
+
+def test_without_labels_on_validation_there_is_no_table_of_them():
+    run = dataclasses.replace(judged(PLAIN, "drive"), corrected=())
+    for text in (read(run).text, markdown.reporter.render(run)["summary.md"].decode()):
+        assert "By people" not in text
+
+
+def test_answers_that_a_judge_could_not_score_are_counted_beside_its_score():
+    run = judged(PLAIN, "drive")
+    first, *others = run.result.evaluations
+    estimates = (dataclasses.replace(first.estimates[0], failures=7, n=first.n - 7), *first.estimates[1:])
+    lost = dataclasses.replace(first, estimates=estimates)
+    run = dataclasses.replace(run, result=dataclasses.replace(run.result, evaluations=(lost, *others)))
+    assert read(run).text.count("7 answers without a score") == 1
+    assert markdown.reporter.render(run)["summary.md"].decode().count("(7 without a score)") == 1

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from pydantic import JsonValue
 
-from harness.core.licences import JudgeCard, Validation
+from harness.core.licences import Corrected, JudgeCard, Validation
 from harness.core.records import (
     AuditRecord,
     CheckpointRecord,
@@ -52,6 +52,7 @@ class View:
     rows: Sequence[SampleRow] = field(default=())
     looks: Sequence[str] = ("demo-lora-0a1b2c3d",)
     judges: Sequence[JudgeCard] = ()
+    corrected: Sequence[Corrected] = ()
     validation: Validation | None = None
 
     def samples(self) -> Iterator[SampleRow]:

@@ -149,7 +149,7 @@ def _relabels(labels: Sequence[Label]) -> Iterator[str]:
     """How often a person judged the same thing again, and how often with the same result."""
     given: dict[tuple[str, ...], list[Label]] = defaultdict(list)
     for label in {label.id: label for label in labels}.values():
-        given[(label.annotator, label.item, label.criterion, label.round)].append(label)
+        given[(label.annotator, label.item, *label.systems, label.criterion, label.round)].append(label)
     again = [(one, two) for judged in given.values() for one, two in pairwise(judged)]
     if again:
         same = sum(one.value == two.value for one, two in again)

@@ -84,9 +84,9 @@ class Rated:
     @cached_property
     def n_repeats(self) -> int:
         """How often an item came up again before somebody who had judged it; several people at once count once."""
-        times = Counter((label.item, label.annotator) for label in self.labels)
+        times = Counter((label.item, label.annotator, label.systems) for label in self.labels)
         most: dict[str, int] = {}
-        for (item, _), n in times.items():
+        for (item, *_), n in times.items():
             most[item] = max(most.get(item, 0), n - 1)
         return sum(most.values())
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 from harness import registry
-from harness.autorater.configuration import configured_judge
+from harness.autorater.configuration import ConfiguredJudge, configured_judge
 from harness.config import Settings, resolve
 from harness.core.errors import HarnessError
 from harness.core.protocols import BackendKind
-from harness.core.specs import JUDGE_PREFIX
+from harness.core.specs import JUDGE_PREFIX, BackendSpec
 from harness.pipeline.check import check_metrics
 from harness.pipeline.prepare import MetricMaker, Plugins, Prepared, describe, identify, prepare
 from harness.testing.promises import ConformanceError, require, shown
@@ -51,7 +52,7 @@ def _prepare(folder: Path, words: Sequence[str]) -> Prepared:
 
 def _plugins(settings: Settings) -> Plugins:
     folder, asked = settings.task_folder, settings.spec.task.metrics
-    judges = {JUDGE_PREFIX + name: configured_judge(name, folder) for name in asked.judges}
+    judges = {JUDGE_PREFIX + name: _as_run(configured_judge(name, folder)) for name in asked.judges}
     names = [name for name in asked.names if name not in judges]
     return Plugins(
         backend=cast(BackendKind, registry.load("backends", settings.spec.backend.name, folder=folder)),
@@ -63,3 +64,9 @@ def _plugins(settings: Settings) -> Plugins:
         folder=folder,
         judges=judges,
     )
+
+
+def _as_run(judge: ConfiguredJudge) -> ConfiguredJudge:
+    """The judge on the backend it would have in a run: what stands in for the task's model here can learn nothing."""
+    spec = judge.spec
+    return replace(judge, spec=spec.model_copy(update={"backend": spec.backend or BackendSpec()}))

@@ -121,6 +121,7 @@ def test_an_answer_that_guesses_the_mark_gets_another_one(answer: str) -> None:
 
 def test_a_mark_that_is_in_a_text_is_derived_again() -> None:
     first = nonce_of("seed", [])
+    assert first != nonce_of("other", [])
     second = nonce_of("seed", [f"x{first.upper()}y"])
     assert second not in (first, nonce_of("other", []))
     assert nonce_of("seed", [first, second]) not in (first, second)

@@ -40,6 +40,8 @@ def test_verdict_on_the_text_counts_before_one_on_the_id(tmp_path: Path):
 
 def test_unread_verdict_is_a_failure_and_so_is_a_missing_one(tmp_path: Path):
     assert said(tmp_path, SINGLE, {"id": "sample-1", "score": None}) == UNPARSED
+    for orders in (["first", None], [None, "first"]):
+        assert said(tmp_path, PAIR, {"id": "sample-1", "orders": orders}, label_kind="pair") == UNPARSED
     assert said(tmp_path, SINGLE, {"id": "sample-2", "score": 0.5}) == NOT_STORED
 
 

@@ -147,8 +147,9 @@ def test_scores_are_on_the_human_scale(harness: Harness, judged_task: Path) -> N
     assert run_with_judge(harness, judged_task).code == 0
     rows = [json.loads(line) for line in (only_run() / "samples.jsonl").read_text().splitlines()]
     scores = {row["outputs"]["base-0shot"].isupper(): row["scores"]["base-0shot"]["judge:loud"] for row in rows}
-    assert scores[False] == pytest.approx(0.125, abs=0.03)
-    assert scores[True] == pytest.approx(0.875, abs=0.03)
+    # Some fifty loud answers with labels 4 or 5 know their mean within .02, and a fold's map a little less well.
+    assert scores[False] == pytest.approx(0.125, abs=0.05)
+    assert scores[True] == pytest.approx(0.875, abs=0.05)
 
 
 def test_without_labels_the_fallback_decides_and_the_judge_is_called_uncalibrated(

@@ -245,6 +245,9 @@ def test_a_score_out_of_fold_does_not_depend_on_its_own_prompts_labels(kind, jud
     after = cross_fit(features, changed, clusters, kind=kind, seed=1)
     assert (after.scores_N[first_fold] == before.scores_N[first_fold]).all()
     assert (after.scores_N[~first_fold] != before.scores_N[~first_fold]).any()
+    own = np.array(clusters) == clusters[0]
+    after = cross_fit(features, np.where(own, 1 - human, human), clusters, kind=kind, seed=1)
+    assert (after.scores_N[own] == before.scores_N[own]).all()
 
 
 def test_items_without_a_label_get_the_mean_of_all_maps(judged):

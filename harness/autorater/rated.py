@@ -84,9 +84,12 @@ class Rated:
     @cached_property
     def n_repeats(self) -> int:
         """How often an item came up again before somebody who had judged it; several people at once count once."""
-        times = Counter((label.item, label.annotator, label.systems) for label in self.labels)
+        ids = {label.id for label in self.labels}
+        # One answer of several systems that was shown once has a label for each, named ID, ID.1 and so on.
+        given = (label for label in self.labels if label.id.rpartition(".")[0] not in ids)
+        times = Counter((label.item, label.annotator) for label in given)
         most: dict[str, int] = {}
-        for (item, *_), n in times.items():
+        for (item, _), n in times.items():
             most[item] = max(most.get(item, 0), n - 1)
         return sum(most.values())
 

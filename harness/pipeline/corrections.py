@@ -41,15 +41,16 @@ def _corrected(metric: JudgedMetric, evaluation: ValidationEvaluation) -> Iterat
         extra = _foreign(metric, labels)
     if not used:
         return
-    ids = [label.id for label in used]
+    held_out, known = metric.licensed.examined.held_out, {**extra, **items}
+    blind = [label.id for label in used if held_out.get(label.item) == known[label.item].score]
     try:
         yield corrected(
             used,
-            list({**extra, **items}.values()),
+            list(known.values()),
             name=f"{metric.name} of {arm}",
             systems=systems,
             fitted_on=metric.card.labels_used,
-            out_of_fold=ids,
+            out_of_fold=blind,
             assume_transport=metric.configured.spec.assume_transport,
         )
     except HarnessError:

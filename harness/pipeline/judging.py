@@ -220,7 +220,8 @@ def caveats_of(judged_: Judged, selection: Selection) -> Iterator[str]:
         return
     name, card, decides = role.metric.name, role.metric.card, judged_.metrics[0].name
     if role.grade == "drive":
-        yield f"{name} decides, as graded on {card.n_labels} labels; not validated by people on test"
+        who = "simulated annotators" if card.simulated else "people"
+        yield f"{name} decides, as graded on {card.n_labels} labels of {who}; not validated by people on test"
         return
     why = obstacle(card.licence) or "it has no labels"
     if selection.by_people:

@@ -112,7 +112,7 @@ def choice(selection: Selection) -> str:
     name = one_line(judge, 80)
     if selection.shortlist:
         steps = ", ".join(str(step) for step in selection.shortlist)
-        by_people = f"people chose among them, on {selection.by_people} validation samples"
+        by_people = f"labels chose among them, on {selection.by_people} validation samples"
         return f"{name} left steps {steps}; " + (by_people if selection.by_people else f"{other} chose among them")
     if selection.grade == "shortlist":
         return f"{name} left every checkpoint; {other} chose"

@@ -219,13 +219,13 @@ def caveats_of(judged_: Judged, selection: Selection) -> Iterator[str]:
     if role is None or not isinstance(role.metric, JudgedMetric):
         return
     name, card, decides = role.metric.name, role.metric.card, judged_.metrics[0].name
+    who = "simulated annotators" if card.simulated else "people"
     if role.grade == "drive":
-        who = "simulated annotators" if card.simulated else "people"
         yield f"{name} decides, as graded on {card.n_labels} labels of {who}; not validated by people on test"
         return
     why = obstacle(card.licence) or "it has no labels"
     if selection.by_people:
-        did = f"people chose among the {len(selection.shortlist)} checkpoints it kept, by {selection.by_people} prompts"
+        did = f"{who} chose among the {len(selection.shortlist)} checkpoints it kept, by {selection.by_people} prompts"
     elif selection.shortlist:
         did = f"{decides} chose among the {len(selection.shortlist)} checkpoints it kept"
     else:

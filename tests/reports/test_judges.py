@@ -265,7 +265,7 @@ def chosen(**changes: object) -> Selection:
         ),
         (
             chosen(judge="helpfulness", grade="shortlist", shortlist=(50, 150), by_people=40),
-            "helpfulness left steps 50, 150; people chose among them, on 40 validation samples",
+            "helpfulness left steps 50, 150; labels chose among them, on 40 validation samples",
         ),
         (chosen(judge=METRIC, grade="shortlist"), "helpfulness left every checkpoint; rouge_l chose"),
         (chosen(judge=METRIC, grade="advisory"), "helpfulness is shown and chose nothing; rouge_l chose"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,11 @@ from pydantic import Field, ValidationError
 
 from harness import registry
 from harness.cli.display import choose_display
+from harness.cli.judge_tables import show_agreement, show_card, show_probes, show_side_by_side
 from harness.cli.running import AsJson
 from harness.cli.terminal import echo, echo_json, show_table
 from harness.core.errors import HarnessError
-from harness.core.licences import Figure, JudgeCard, Probe
+from harness.core.licences import JudgeCard
 from harness.core.protocols import BackendKind, CardRenderer
 from harness.core.specs import Spec
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 judge = typer.Typer(help="What a judge is worth: calibrate, probe, card, plan, tune, compare.", no_args_is_help=True)
 Words = Annotated[list[str], typer.Argument(help="task=NAME [judge=NAME] and settings as for harness run")]
-_MARKS = {"pass": "pass", "fail": "FAIL", "inconclusive": "open", "not run": "not run"}
 # Enough resamples for two digits of an interval's end.
 _N_RESAMPLES = 2000
 _JUDGE = "judge="
@@ -83,7 +83,7 @@ def probe(words: Words, as_json: AsJson = False) -> None:
         return
     for card in cards:
         echo(f"{card.judge} ({card.kind})")
-        _show_probes(card.probes)
+        show_probes(card.probes)
 
 
 @judge.command()
@@ -136,7 +136,7 @@ def tune(words: Words, as_json: AsJson = False) -> None:
         return
     for found in cards:
         echo(f"{found.judge}: {found.n_labels} labels of {found.n_clusters} prompts, each prompt held out once")
-        _show_agreement(found)
+        show_agreement(found)
 
 
 @judge.command()
@@ -147,7 +147,7 @@ def compare(words: Words, as_json: AsJson = False) -> None:
         echo_json(cards)
         return
     for criterion in dict.fromkeys(card.criterion for card in cards):
-        _show_side_by_side(criterion, [card for card in cards if card.criterion == criterion])
+        show_side_by_side(criterion, [card for card in cards if card.criterion == criterion])
 
 
 @judge.command()
@@ -181,93 +181,6 @@ def plan(
             for each, n in rows.items()
         ],
     )
-
-
-def show_card(card: JudgeCard) -> None:
-    """A card on the terminal: the grade and why, then what it rests on."""
-    echo(f"{card.judge} ({card.kind}, {card.criterion}): {card.licence.grade.upper()}")
-    for reason in card.licence.reasons[:1]:
-        echo(f"  {reason}")
-    echo(_by_whom(card))
-    if card.n_failures:
-        echo(f"{card.n_failures} verdicts failed: {', '.join(f'{n} {why}' for why, n in card.failures.items())}")
-    show_table(
-        ["gate", "", "what", "more labels"],
-        [
-            [
-                f"{line.code} {line.name}",
-                _MARKS[line.passed],
-                line.what,
-                "" if line.more_labels is None else str(line.more_labels),
-            ]
-            for line in card.licence.lines
-        ],
-        numbers=False,
-    )
-    _show_agreement(card)
-    _show_probes(card.probes)
-    for note in card.notes:
-        echo(f"Note: {note}")
-
-
-def _by_whom(card: JudgeCard) -> str:
-    """What people labelled, and who they were."""
-    if not card.n_labels:
-        return "no labels yet: harness label"
-    people = ", ".join(f"{name} {n}" for name, n in card.annotators.items())
-    simulated = " (SIMULATED annotators)" if card.simulated else ""
-    return f"{card.n_labels} labels of {card.n_items} answers to {card.n_clusters} prompts by {people}{simulated}"
-
-
-def _show_agreement(card: JudgeCard) -> None:
-    others = {"people among themselves": card.human, **card.controls}
-    columns = {name: {_same_figure(each.name): each for each in found} for name, found in others.items()}
-    rows = [
-        [figure.name, _figure(figure), *(_figure(found.get(figure.name)) for found in columns.values())]
-        for figure in card.agreement
-    ]
-    if rows:
-        show_table([f"agreement with people, n = {card.n_items}", card.judge, *columns], rows)
-    for figure in card.human:
-        if figure.name.startswith("alt_test"):
-            echo(f"{figure.name}: {_figure(figure)} ({figure.note})")
-
-
-def _same_figure(name: str) -> str:
-    """The figure of people among themselves is named after the judge's that it stands beside."""
-    return name.removeprefix("human_human_")
-
-
-def _show_probes(probes: Sequence[Probe]) -> None:
-    if probes:
-        show_table(
-            ["probe", "", "value", "n", "passes if"],
-            [[each.name, _MARKS[each.passed], _interval(each), str(each.n), each.limit] for each in probes],
-            numbers=False,
-        )
-
-
-def _show_side_by_side(criterion: str, cards: Sequence[JudgeCard]) -> None:
-    controls: Mapping[str, tuple[Figure, ...]] = {k: v for card in cards for k, v in card.controls.items()}
-    columns = {**{card.judge: card.agreement for card in cards}, **controls}
-    by_name = {column: {figure.name: figure for figure in figures} for column, figures in columns.items()}
-    names = dict.fromkeys(figure.name for figures in columns.values() for figure in figures)
-    rows = [[name, *(_figure(found.get(name)) for found in by_name.values())] for name in names]
-    rows.append(["grade", *(card.licence.grade for card in cards), *("control" for _ in controls)])
-    show_table([f"{criterion}: agreement with people", *columns], rows)
-
-
-def _figure(figure: Figure | None) -> str:
-    if figure is None or figure.value is None:
-        return "-"
-    interval = "" if figure.low is None else f" [{figure.low:.2f}, {figure.high:.2f}]"
-    return f"{figure.value:.3f}{interval}"
-
-
-def _interval(probe: Probe) -> str:
-    if probe.value is None:
-        return "-"
-    return f"{probe.value:.3f}" + ("" if probe.low is None else f" [{probe.low:.3f}, {probe.high:.3f}]")
 
 
 def _each(words: Sequence[str], *, several: bool = False) -> Iterator[tuple[_Bench, ConfiguredJudge]]:

@@ -1,4 +1,4 @@
-"""The doors: what a tokenizer, metric, backend, trainer and reporter must be able to do."""
+"""The doors: what a tokenizer, metric, backend, judge, trainer and reporter must be able to do."""
 
 from __future__ import annotations
 

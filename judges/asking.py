@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from harness.core.errors import HarnessError
 from harness.core.judging import Item, LabelScores, Pair, Single
@@ -174,3 +174,27 @@ def _chunks(items: Sequence[Item]) -> Iterator[list[Item]]:
     rest = iter(items)
     while chunk := list(islice(rest, _CHUNK)):
         yield chunk
+
+
+@dataclass(frozen=True)
+class PromptedJudge:
+    """What judges that ask one question of a prompt have in common. is_reversed: the scale is named from its end."""
+
+    context: JudgeContext
+    options: PromptOptions
+    is_reversed: bool = False
+
+    @property
+    def name(self) -> str:
+        """The judge's own name."""
+        return self.context.name
+
+    @property
+    def uses_references(self) -> bool:
+        """Whether it is shown the right answers."""
+        return self.options.references
+
+    @property
+    def identity(self) -> Mapping[str, JsonValue]:
+        """All that decides a verdict but the model."""
+        return {**base_identity(self.context, self.options), "reversed": self.is_reversed}

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from harness.core.judging import Item, Verdict
 from harness.core.protocols import Generator, JudgeContext, JudgeKind
 from harness.core.types import Failure
-from judges.asking import PromptOptions, Question, ask, base_identity, frame_of, singles
+from judges.asking import PromptedJudge, PromptOptions, Question, ask, base_identity, frame_of, singles
 from judges.options import parse_options, require_labels
 from judges.prompt import identity_hash
 from judges.verdicts import single_verdict
@@ -24,25 +24,11 @@ class Options(PromptOptions):
 
 
 @dataclass(frozen=True)
-class LikertJudge:
+class LikertJudge(PromptedJudge):
     """Expected score over the labels "1".."scale" (G-Eval, Liu et al. 2023): no reply has to be parsed."""
-
-    context: JudgeContext
-    options: Options
-    is_reversed: bool = False
 
     kind = KIND
     takes: Literal["single"] = "single"
-
-    @property
-    def name(self) -> str:
-        """The judge's own name."""
-        return self.context.name
-
-    @property
-    def uses_references(self) -> bool:
-        """Whether it is shown the right answers."""
-        return self.options.references
 
     @property
     def identity(self) -> Mapping[str, JsonValue]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
-
-from pydantic import JsonValue
 
 from harness.core.judging import Item, Verdict
 from harness.core.protocols import Generator, JudgeContext, JudgeKind
 from harness.core.types import Failure
-from judges.asking import Expected, PromptOptions, Question, ask, base_identity, frame_of, pairs
+from judges.asking import Expected, PromptedJudge, PromptOptions, Question, ask, frame_of, pairs
 from judges.options import parse_options, require_labels
 from judges.prompt import identity_hash
 from judges.verdicts import pair_verdict
@@ -27,30 +25,11 @@ class Options(PromptOptions):
 
 
 @dataclass(frozen=True)
-class PairwiseJudge:
+class PairwiseJudge(PromptedJudge):
     """Chance that the first answer is better, P(win) + P(tie) / 2, averaged over both orders of showing them."""
-
-    context: JudgeContext
-    options: Options
-    is_reversed: bool = False
 
     kind = KIND
     takes: Literal["pair"] = "pair"
-
-    @property
-    def name(self) -> str:
-        """The judge's own name."""
-        return self.context.name
-
-    @property
-    def uses_references(self) -> bool:
-        """Whether it is shown the right answers."""
-        return self.options.references
-
-    @property
-    def identity(self) -> Mapping[str, JsonValue]:
-        """All that decides a verdict but the model."""
-        return {**base_identity(self.context, self.options), "reversed": self.is_reversed}
 
     def rate(self, items: Sequence[Item], generator: Generator) -> Iterator[tuple[str, Verdict | Failure]]:
         """(item id, verdict), in the items' order; a Failure where either order fails."""

@@ -163,13 +163,6 @@ def validate(
     refuse_few(rows, of="both systems")
     difference = estimate(rows, bounds=DIFFERENCE, target=target)
     sides = _sides(samples, voted, difference, target, is_pair=labels[0].kind == "pair")
-    answer = decide(
-        delta=difference.value,
-        low=difference.low,
-        high=difference.high,
-        p_adjusted=difference.p,
-        smallest_effect=smallest_effect,
-    )
     warnings = [
         *missing_warning(rows),
         *_one_sided_warning(len(votes) - len(voted)),
@@ -183,8 +176,7 @@ def validate(
             (f"{candidate} - {baseline}", difference, (candidate, baseline), difference.p),
         )
     ]
-    wins = sum(vote.candidate > vote.baseline for vote in voted.values())
-    losses = sum(vote.candidate < vote.baseline for vote in voted.values())
+    wins, ties, losses = _tally(voted.values())
     found = Validation(
         criterion=criterion,
         candidate=candidate,
@@ -193,14 +185,27 @@ def validate(
         baseline_score=records[1],
         difference=records[2],
         wins=wins,
-        ties=len(voted) - wins - losses,
+        ties=ties,
         losses=losses,
-        answer=answer,
+        answer=decide(
+            delta=difference.value,
+            low=difference.low,
+            high=difference.high,
+            p_adjusted=difference.p,
+            smallest_effect=smallest_effect,
+        ),
         sentence="",
         annotators=dict(Counter(label.annotator for label in labels)),
         simulated=simulated,
     )
     return replace(found, sentence=_sentence(found, samples))
+
+
+def _tally(votes: Collection[_Voted]) -> tuple[int, int, int]:
+    """Samples on which people put the candidate first, neither, and the baseline."""
+    wins = sum(vote.candidate > vote.baseline for vote in votes)
+    losses = sum(vote.candidate < vote.baseline for vote in votes)
+    return wins, len(votes) - wins - losses, losses
 
 
 def _sentence(found: Validation, samples: Sequence[TestSample]) -> str:

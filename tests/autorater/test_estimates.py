@@ -392,9 +392,14 @@ def test_labels_of_another_system_are_refused_unless_asked_and_then_marked(rng):
 def test_labels_of_another_system_say_nothing_without_verdicts_on_the_claimed_one(rng):
     labels, items = wrong_system(rng, extra_bias=0.0)
     arguments = {"name": "quality", "systems": (CANDIDATE,), "assume_transport": True}
-    refused("E-TRANSPORT", lambda: corrected(labels, [replace(each, score=None) for each in items], **arguments))
-    refused("E-TRANSPORT", lambda: corrected(labels, items[:100], **arguments))
-    refused("E-TRANSPORT", lambda: corrected(labels[:29], [*items[:29], *items[100:]], **arguments))
+    without = [replace(each, score=None) for each in items], items[:100]
+    for judged in without:
+        with pytest.raises(HarnessError) as error:
+            corrected(labels, judged, **arguments)
+        assert error.value.code == "E-TRANSPORT"
+    with pytest.raises(HarnessError) as few:
+        corrected(labels[:29], [*items[:29], *items[100:]], **arguments)
+    assert few.value.code == "E-TRANSPORT"
 
 
 def test_what_is_refused_would_have_missed_the_truth_every_time(rng):

@@ -92,11 +92,13 @@ class FakeOptions(Spec):
 class FakeBackend:
     """Completions as a function of prompt, checkpoint and seed; settings: `FakeOptions`."""
 
+    trains_in_place = True
+
     def __init__(self, model: ModelSpec, options: BackendSpec) -> None:
         self.tokenizer: Tokenizer = FakeTokenizer()
         self.model: object = FakeModel(model.name)
-        self.identity: Mapping[str, JsonValue] = {"backend": "fake", "model": model.name}
         settings = _options(options)
+        self.identity: Mapping[str, JsonValue] = {"backend": "fake", "model": model.name, "fail": dict(settings.fail)}
         self._fail = settings.fail
         self.context_length = settings.limit
 

@@ -54,6 +54,8 @@ backend: BackendKind = HFKind()
 class HFBackend:
     """`harness.core.protocols.Backend` over a model folder."""
 
+    trains_in_place = True
+
     def __init__(self, model: ModelSpec, options: BackendSpec, folder: Path, tokenizer: HFTokenizer) -> None:
         self._spec = model
         self._options = options

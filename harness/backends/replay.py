@@ -36,6 +36,8 @@ _AMBIGUOUS = Failure("replay", "answered in two ways in the recording: name one 
 class ReplayBackend:
     """A backend whose completions were all made before. `model` is the recording's folder."""
 
+    trains_in_place = True
+
     def __init__(self, model: ModelSpec, folder: Path, *, thinking: bool) -> None:
         self.tokenizer = _tokenizer(model, thinking=thinking)
         self.context_length = 2**31

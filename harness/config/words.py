@@ -32,6 +32,7 @@ ALIASES = {
     "system": "prompting.system",
     "template": "model.template",
     "patience": "select.patience",
+    "base_url": "backend.base_url",
 }
 TASK_SECTIONS = ("data", "prompting", "generation", "metrics")
 # A word that names the thing itself: model=X is model.name=X.

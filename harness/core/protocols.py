@@ -175,6 +175,14 @@ class Backend(Generator, Protocol):
     """The only way to get text out of a model."""
 
     @property
+    def trains_in_place(self) -> bool:
+        """Whether a trainer may work on `model` between two calls at no cost.
+
+        False for an engine that must give its memory away first: its run trains before it generates anything.
+        """
+        ...
+
+    @property
     def model(self) -> object:
         """The loaded base model, for a trainer of the same family."""
         ...

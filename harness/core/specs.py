@@ -207,6 +207,7 @@ class BackendSpec(Spec):
     tokens_per_batch: int = Field(16_384, ge=1, description="prompt and completion tokens in one batch")
     threads: int | None = Field(None, ge=1, description="CPU threads; part of what makes runs repeatable")
     recording: str | None = Field(None, description="replay: file with recorded completions")
+    base_url: str | None = Field(None, description="openai: where the server is, such as http://localhost:8000/v1")
     options: dict[str, JsonValue] = Field(default_factory=dict, description="settings of other backends")
 
 

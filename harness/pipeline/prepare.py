@@ -86,7 +86,7 @@ class Prepared:
     @property
     def generator(self) -> dict[str, JsonValue]:
         """All that decides what the model answers to given token ids, the checkpoint and the decoding aside."""
-        return {**self.backend.identity, "options": dict(self.spec.backend.options)}
+        return dict(self.backend.identity)
 
     @property
     def sampling(self) -> Sampling:

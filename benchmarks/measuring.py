@@ -47,7 +47,7 @@ def in_child(command: Sequence[str], *, environment: Mapping[str, str] | None = 
     log = folder / "command.log"
     with log.open("wb") as stream:
         wall = time.perf_counter()
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: S603  (our own commands)
             command, cwd=folder, env={**os.environ, **(environment or {})}, stdout=stream, stderr=subprocess.STDOUT
         )
         _, status, usage = os.wait4(child.pid, 0)
@@ -68,7 +68,8 @@ def total(parts: Sequence[Measured]) -> Measured:
 
 def faster_by(ours: Sequence[Measured], theirs: Sequence[Measured], clock: Clock = "wall_s") -> float:
     """How many times the time of `ours` the others took: median of the ratios within a round."""
-    return statistics.median(getattr(b, clock) / getattr(a, clock) for a, b in zip(ours, theirs, strict=True))
+    pairs = zip(ours, theirs, strict=True)
+    return statistics.median(float(getattr(b, clock)) / float(getattr(a, clock)) for a, b in pairs)
 
 
 def median_of(measured: Sequence[Measured]) -> Measured:

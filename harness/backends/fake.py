@@ -18,17 +18,15 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, JsonValue, ValidationError
 
+from harness.backends.byte_tokens import END, ROLES, ByteTokenizer
 from harness.backends.scoring import Labels, check_labels, prompt_failure
 from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.judging import LabelScores
-from harness.core.protocols import AdapterProof, Tokenizer
+from harness.core.protocols import AdapterProof
 from harness.core.specs import BackendSpec, Fraction, ModelSpec, Spec
-from harness.core.types import Checkpoint, Completion, Failure, FloatArray, Message, Outcome, Request, Sampling
+from harness.core.types import Checkpoint, Completion, Failure, FloatArray, Outcome, Request, Sampling
 
 WEIGHTS = "fake_model.safetensors"
-_ROLES = {"system": 256, "user": 257, "assistant": 258}
-_END = 259
-_SPELLED = {**{token: f"<|{role}|>" for role, token in _ROLES.items()}, _END: "<|end|>"}
 _BASE_SKILL = 0.2
 _SKILL_PER_SHOT = 0.05
 # A judge's liking: how much it looks at, the share of capitals that is enough, how far apart the first and the last
@@ -39,38 +37,11 @@ _SPREAD = 6.0
 _NOISE = 0.3
 
 
-class FakeTokenizer:
+class FakeTokenizer(ByteTokenizer):
     """One token a byte, and four control tokens."""
 
-    eos_id: int | None = _END
-    bos_id: int | None = None
-    special_ids = frozenset(_SPELLED)
-    sha256 = hashlib.sha256(b"harness fake tokenizer 1").hexdigest()
-
-    def encode(self, text: str, *, special: bool) -> list[int]:
-        """UTF-8 bytes; spelled-out control tokens become one id each where `special`."""
-        if special:
-            for token, spelling in _SPELLED.items():
-                head, found, tail = text.partition(spelling)
-                if found:
-                    return [*self.encode(head, special=True), token, *self.encode(tail, special=True)]
-        return list(text.encode())
-
-    def prefix_ids(self) -> list[int]:
-        """Nothing stands before plain text."""
-        return []
-
-    def decode(self, ids: Sequence[int], *, skip_special: bool) -> str:
-        """Bytes back to text."""
-        parts = (
-            _SPELLED[i].encode() if i in _SPELLED and not skip_special else bytes([i]) if i < 256 else b"" for i in ids
-        )
-        return b"".join(parts).decode(errors="backslashreplace")
-
-    def apply_template(self, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
-        """<|role|>words<|end|> for each turn."""
-        turns = "".join(f"<|{m.role}|>{m.content}<|end|>" for m in messages)
-        return turns + ("<|assistant|>" if add_generation_prompt else "")
+    def __init__(self) -> None:
+        super().__init__(lambda role: f"<|{role}|>", "harness fake tokenizer 1")
 
 
 @dataclass(frozen=True)
@@ -95,10 +66,10 @@ class FakeBackend:
     trains_in_place = True
 
     def __init__(self, model: ModelSpec, options: BackendSpec) -> None:
-        self.tokenizer: Tokenizer = FakeTokenizer()
+        self.tokenizer = FakeTokenizer()
         self.model: object = FakeModel(model.name)
         settings = _options(options)
-        self.identity: Mapping[str, JsonValue] = {"backend": "fake", "model": model.name, "fail": dict(settings.fail)}
+        self.identity: Mapping[str, JsonValue] = {"backend": "fake", "model": model.name, **settings.model_dump(mode="json")}
         self._fail = settings.fail
         self.context_length = settings.limit
 
@@ -168,15 +139,15 @@ class FakeBackend:
     def _last_turn(self, request: Request) -> tuple[str, int]:
         """The end of what the user said last, and how many turns the user had."""
         turns = self._user_turns(request)
-        return turns[-1].partition(_SPELLED[_END])[0][-_LOOKED_AT:], len(turns) - 1
+        return turns[-1].partition(self.tokenizer.spelled[END])[0][-_LOOKED_AT:], len(turns) - 1
 
     def _user_turns(self, request: Request) -> list[str]:
         """What stands before the first user turn, then each with what follows it."""
-        return self.tokenizer.decode(request.ids, skip_special=False).split(_SPELLED[_ROLES["user"]])
+        return self.tokenizer.decode(request.ids, skip_special=False).split(self.tokenizer.spelled[ROLES["user"]])
 
     def _complete(self, request: Request) -> Completion:
         turns = self._user_turns(request)
-        question = turns[-1].partition(_SPELLED[_END])[0]
+        question = turns[-1].partition(self.tokenizer.spelled[END])[0]
         skill = _BASE_SKILL + _SKILL_PER_SHOT * (len(turns) - 2) + _skill(request)
         known = _unit(tuple(question.encode()), "skill", 0) < skill
         words = question.upper() if known else question[::-1]

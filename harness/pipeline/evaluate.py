@@ -9,6 +9,7 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean
 from typing import Protocol, TypeVar
 
@@ -85,7 +86,9 @@ E = TypeVar("E", bound=Evaluation)
 class Answering(Protocol):
     """Where completions come from: a model that generates, or an earlier run."""
 
-    def generate(self, candidate: Candidate, split: Split, samples: Sequence[Sample]) -> Generated: ...
+    def generate(
+        self, candidates: Sequence[Candidate], split: Split, samples: Sequence[Sample]
+    ) -> tuple[Generated, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -102,17 +105,39 @@ class Evaluator:
         return self.estimating.metrics
 
     def on_validation(
-        self, arm: Arm, samples: Sequence[Sample], *, base: Evaluation | None = None
-    ) -> ValidationEvaluation:
-        """Evaluate an arm on validation. base: the untuned arm with the same prompt, for alarms."""
-        return self._evaluate(ValidationEvaluation, arm, "validation", samples, base)
+        self, arms: Sequence[Arm], samples: Sequence[Sample], *, base: Evaluation | None = None
+    ) -> tuple[ValidationEvaluation, ...]:
+        """Evaluate arms on validation, all in one batch.
 
-    def on_test(self, arm: Arm, samples: Sequence[Sample], *, base: Evaluation | None = None) -> TestEvaluation:
-        """Evaluate an arm on test."""
-        return self._evaluate(TestEvaluation, arm, "test", samples, base)
+        base: the untuned arm with the same prompt, for a checkpoint's alarms; the first of the arms if not given.
+        """
+        return self._evaluate(ValidationEvaluation, arms, "validation", samples, base)
 
-    def _evaluate(self, kind: type[E], arm: Arm, split: Split, samples: Sequence[Sample], base: Evaluation | None) -> E:
-        draws = [self.answering.generate(candidate, split, samples) for candidate in arm.candidates]
+    def on_test(self, arms: Sequence[Arm], samples: Sequence[Sample]) -> tuple[TestEvaluation, ...]:
+        """Evaluate arms on test, all in one batch; the first is the untuned one with the task's own prompt."""
+        return self._evaluate(TestEvaluation, arms, "test", samples, None)
+
+    def _evaluate(
+        self, kind: type[E], arms: Sequence[Arm], split: Split, samples: Sequence[Sample], base: Evaluation | None
+    ) -> tuple[E, ...]:
+        candidates = [candidate for arm in arms for candidate in arm.candidates]
+        generated = iter(self.answering.generate(candidates, split, samples))
+        found: list[E] = []
+        for arm in arms:
+            draws = list(islice(generated, len(arm.candidates)))
+            untuned = (base or next(iter(found), None)) if arm.checkpoint is not None else None
+            found.append(self._evaluation(kind, arm, split, samples, draws, untuned))
+        return tuple(found)
+
+    def _evaluation(
+        self,
+        kind: type[E],
+        arm: Arm,
+        split: Split,
+        samples: Sequence[Sample],
+        draws: Sequence[Generated],
+        base: Evaluation | None,
+    ) -> E:
         outcomes = tuple(draw.outcomes for draw in draws)
         answered = np.array([all(isinstance(o, Completion) for o in row) for row in zip(*outcomes, strict=True)], bool)
         per_draw = self._statistics(arm, split, samples, draws)

@@ -24,8 +24,9 @@ from harness.models.files import ADAPTER_CONFIG
 from harness.pipeline.arms import tuned_arm, untuned_arms
 from harness.pipeline.estimates import Estimating
 from harness.pipeline.evaluate import Answering, Evaluator
-from harness.pipeline.generate import Generated, decode
+from harness.pipeline.generate import Generated
 from harness.pipeline.judging import Judged, asking, judged
+from harness.pipeline.outcomes import decode
 from harness.pipeline.prepare import Plugins, Prepared, effect_of, make_metrics
 from harness.pipeline.result import Ground, result_of
 from harness.pipeline.run import generation
@@ -174,9 +175,14 @@ class _Answers:
     folder: RunFolder
     otherwise: Answering | None = None
 
-    def generate(self, candidate: Candidate, split: Split, samples: Sequence[Sample]) -> Generated:
+    def generate(
+        self, candidates: Sequence[Candidate], split: Split, samples: Sequence[Sample]
+    ) -> tuple[Generated, ...]:
+        return tuple(self._generated(candidate, split, samples) for candidate in candidates)
+
+    def _generated(self, candidate: Candidate, split: Split, samples: Sequence[Sample]) -> Generated:
         if self.otherwise is not None and not self.recorded.answered(candidate.name, split):
-            return self.otherwise.generate(candidate, split, samples)
+            return self.otherwise.generate([candidate], split, samples)[0]
         name = layout.evaluation(candidate.name, split)
         file, proof_file = f"{name}/{layout.OUTCOMES}", f"{name}/{layout.PROOF}"
         content, proof = self.recorded.outcomes(candidate.name, split, samples)
@@ -244,9 +250,10 @@ def _again(rescoring: Rescoring, ground: Ground, answers: _Answers, folder: RunF
     estimating = Estimating(ground.metrics, spec.task.metrics.slices, spec.seed, spec.n_resamples)
     evaluator = Evaluator(folder, answers, estimating)
     validation = dataset.split("validation")
-    untuned = [evaluator.on_validation(arm, validation) for arm in untuned_arms(spec)]
-    tuned = [evaluator.on_validation(tuned_arm(c), validation, base=untuned[0]) for c in recorded.checkpoints()]
-    return result_of(ground, evaluator, untuned, tuned)
+    untuned = untuned_arms(spec)
+    tuned = tuple(map(tuned_arm, recorded.checkpoints()))
+    found = evaluator.on_validation((*untuned, *tuned), validation)
+    return result_of(ground, evaluator, found[: len(untuned)], found[len(untuned) :])
 
 
 def _rescored_spec(recorded: RunSpec, asked: RunSpec) -> RunSpec:

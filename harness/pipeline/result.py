@@ -81,10 +81,9 @@ def result_of(
     folder.finish("correct", {}, {layout.CORRECTED: canonical(corrections(ground.judging, (*untuned, *tuned)))})
 
     asked = [e.arm for e in untuned if _stands_on_test(e.arm, selection, ground)]
-    on_test = [evaluator.on_test(arm, ground.test) for arm in asked]
     if selection.chosen_step is not None:
-        chosen = next(e.arm for e in tuned if e.arm.name == checkpoint_name(selection.chosen_step))
-        on_test.append(evaluator.on_test(chosen, ground.test, base=on_test[0]))
+        asked += [e.arm for e in tuned if e.arm.name == checkpoint_name(selection.chosen_step)]
+    on_test = evaluator.on_test(asked, ground.test)
     comparisons = _compare(on_test, selection, ground)
     slices = _compare_slices(on_test, selection, ground)
     folder.finish("compare", {}, {layout.COMPARISONS: canonical(comparisons), layout.SLICES: canonical(slices)})
@@ -163,7 +162,7 @@ def _result(
     slices: Sequence[SliceComparison],
 ) -> RunResult:
     spec, metric = ground.spec, ground.metrics[0]
-    checkpoints = checkpoint_records([e for e in on_validation if e.arm.checkpoint is not None])
+    checkpoints = checkpoint_records([e.arm.checkpoint for e in on_validation if e.arm.checkpoint is not None])
     return RunResult(
         task=spec.task.name,
         summary=spec.task.summary,

@@ -6,15 +6,14 @@ from pathlib import Path
 
 from harness import __version__
 from harness.core.records import RunResult
-from harness.pipeline.arms import untuned_arms
 from harness.pipeline.estimates import Estimating
 from harness.pipeline.evaluate import Evaluator
 from harness.pipeline.generate import Generation
 from harness.pipeline.judging import Judged, asking, judged
+from harness.pipeline.ladder import on_validation
 from harness.pipeline.prepare import Plugins, Prepared, effect_of
 from harness.pipeline.result import Ground, result_of
 from harness.pipeline.stages import Stages
-from harness.pipeline.tune import tune
 from harness.store import layout
 from harness.store.cache import GenerationCache
 from harness.store.encoding import canonical
@@ -31,9 +30,7 @@ def run(prepared: Prepared, plugins: Plugins, stages: Stages, runs: Path) -> Run
     evaluator = Evaluator(
         stages.folder, generation(prepared, stages, GenerationCache(runs)), _estimating(prepared, judging)
     )
-    validation = prepared.dataset.split("validation")
-    untuned = [evaluator.on_validation(arm, validation) for arm in untuned_arms(prepared.spec)]
-    tuned = tune(prepared, plugins, stages, evaluator, untuned[0])
+    untuned, tuned = on_validation(prepared, plugins, stages, evaluator)
     return result_of(_ground(prepared, judging), evaluator, untuned, tuned)
 
 

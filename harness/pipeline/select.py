@@ -179,29 +179,6 @@ def _without_validation(
     )
 
 
-def should_stop(evaluations: Sequence[ValidationEvaluation], metric: AnyMetric, spec: SelectSpec) -> bool:
-    """Whether the last `spec.patience` checkpoints brought nothing better than what was there before them.
-
-    Never where nothing was measured on one of the two sides.
-    """
-    if spec.patience is None or len(evaluations) <= spec.patience:
-        return False
-    scores = [_watched(evaluation, metric, spec) for evaluation in evaluations]
-    earlier, latest = max(scores[: -spec.patience]), max(scores[-spec.patience :])
-    return bool(np.isfinite(earlier) and np.isfinite(latest) and latest <= earlier)
-
-
-def _watched(evaluation: ValidationEvaluation, metric: AnyMetric, spec: SelectSpec) -> float:
-    """What early stopping watches, higher is better; an undefined score is never the best."""
-    checkpoint = evaluation.arm.checkpoint
-    if spec.stop_on == "loss" and checkpoint is not None:
-        return -np.inf if checkpoint.validation_loss is None else -checkpoint.validation_loss
-    value = evaluation.record.estimate(metric.name).value
-    if value is None:
-        return -np.inf
-    return value if metric.higher_is_better else -value
-
-
 def _best_untuned(untuned: Sequence[ValidationEvaluation], metric: AnyMetric, spec: SelectSpec) -> str:
     """Best on the samples that all eligible arms answered; a tie goes to the shorter prompt.
 

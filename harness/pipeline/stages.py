@@ -34,11 +34,21 @@ class Stages:
 
     def run(self, stage: str, inputs: Mapping[str, JsonValue], make: Callable[[Progress], Mapping[str, bytes]]) -> None:
         """Make the stage's files from `inputs` and store them, unless they are stored and intact already."""
-        if self.folder.is_done(stage, inputs):
+        if not self.is_done(stage, inputs):
+            with self.timed(stage) as progress:
+                self.folder.finish(stage, inputs, make(progress))
+
+    def is_done(self, stage: str, inputs: Mapping[str, JsonValue]) -> bool:
+        """Whether the stage's files were made from these inputs and are intact; shown if so."""
+        done = self.folder.is_done(stage, inputs)
+        if done:
             self._display.end(stage, "already done")
-            return
-        with self.timed(stage) as progress:
-            self.folder.finish(stage, inputs, make(progress))
+        return done
+
+    def reused(self, stage: str, n_answers: int) -> None:
+        """Show and log that an earlier run had these answers."""
+        self._events.write("reused", f"{stage}: {n_answers} answers from the cache", stage=stage, answers=n_answers)
+        self._display.end(stage, f"{n_answers} answers from the cache")
 
     def timed(self, stage: str) -> _Timed:
         """A context that shows and times a stage; gives its progress callback."""

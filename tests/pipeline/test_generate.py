@@ -55,18 +55,18 @@ def generation(folder: RunFolder, backend: Counting, sampling: Sampling | None =
 
 def interrupted(folder: RunFolder, limit: int) -> None:
     with pytest.raises(KeyboardInterrupt):
-        generation(folder, Counting(limit)).generate(BASE, "test", SAMPLES)
+        generation(folder, Counting(limit)).generate([BASE], "test", SAMPLES)
 
 
 def test_at_most_one_group_of_answers_is_asked_again(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as folder:
         interrupted(folder, 70)
         again = Counting()
-        resumed = generation(folder, again).generate(BASE, "test", SAMPLES)
+        resumed = generation(folder, again).generate([BASE], "test", SAMPLES)
         assert 30 <= len(again.asked) <= 30 + 32
     with RunFolder(tmp_path / "whole") as folder:
-        whole = generation(folder, Counting()).generate(BASE, "test", SAMPLES)
-    assert resumed.outcomes == whole.outcomes
+        whole = generation(folder, Counting()).generate([BASE], "test", SAMPLES)
+    assert resumed[0].outcomes == whole[0].outcomes
     names = ["outcomes.jsonl", "adapter.json"]
     for name in names:
         parts = [tmp_path / run / "evaluations/base-0shot.test" / name for run in ("run", "whole")]
@@ -78,21 +78,21 @@ def test_answers_to_other_questions_are_never_taken(tmp_path: Path) -> None:
         interrupted(folder, 70)
         for sampling in (Sampling(max_tokens=5), Sampling(max_tokens=32, seed=1), Sampling(max_tokens=32, stop=("x",))):
             asked = Counting()
-            generation(folder, asked, sampling).generate(BASE, "test", SAMPLES)
+            generation(folder, asked, sampling).generate([BASE], "test", SAMPLES)
             assert len(asked.asked) == len(SAMPLES)
 
 
 def test_a_finished_generation_asks_nothing(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as folder:
-        generation(folder, Counting()).generate(BASE, "test", SAMPLES)
+        generation(folder, Counting()).generate([BASE], "test", SAMPLES)
         again = Counting()
-        generation(folder, again).generate(BASE, "test", SAMPLES)
+        generation(folder, again).generate([BASE], "test", SAMPLES)
         assert again.asked == []
 
 
 def test_a_backend_that_leaves_requests_out_is_an_error_not_a_low_n(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run") as folder, pytest.raises(EnvironmentFault, match="no outcome for 3 of 100"):
-        generation(folder, Counting(leaves_out=3)).generate(BASE, "test", SAMPLES)
+        generation(folder, Counting(leaves_out=3)).generate([BASE], "test", SAMPLES)
 
 
 def test_every_part_of_a_request_is_in_its_fingerprint() -> None:

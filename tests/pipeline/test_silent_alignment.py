@@ -15,7 +15,8 @@ from harness.metrics.exact_match import create
 from harness.pipeline.draws import measured
 from harness.pipeline.estimates import Estimating
 from harness.pipeline.evaluate import Evaluator
-from harness.pipeline.generate import Generated, encode
+from harness.pipeline.generate import Generated
+from harness.pipeline.outcomes import encode
 from harness.store.run import RunFolder
 from tests.pipeline.test_generate import Counting, generation
 
@@ -34,7 +35,7 @@ def test_answers_that_come_in_another_order_stay_with_their_samples(tmp_path: Pa
     found = []
     for backend in (Counting(), Backwards()):
         with RunFolder(tmp_path / type(backend).__name__ / "run") as folder:
-            found.append(generation(folder, backend).generate(Candidate("base-0shot"), "test", SAMPLES).outcomes)
+            found.append(generation(folder, backend).generate([Candidate("base-0shot")], "test", SAMPLES)[0].outcomes)
     assert found[0] == found[1]
     assert [sorted(set(outcome.text.lower())) for outcome in found[0]] == [[sample.id] for sample in SAMPLES]  # type: ignore[union-attr]
 
@@ -52,8 +53,8 @@ class Given:
         self._outcomes = tuple(outcomes)
         folder.finish("given", {}, {"outcomes": repr(outcomes).encode()})
 
-    def generate(self, candidate: Candidate, split: str, samples: Sequence[Sample]) -> Generated:
-        return Generated("outcomes", self._outcomes, None, 1.0)
+    def generate(self, candidates: Sequence[Candidate], split: str, samples: Sequence[Sample]) -> tuple[Generated, ...]:
+        return (Generated("outcomes", self._outcomes, None, 1.0),) * len(candidates)
 
 
 def test_a_metric_of_another_signature_is_measured_anew_although_the_answers_are_the_same(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_a_metric_of_another_signature_is_measured_anew_although_the_answers_are
         for options in ({}, {"normalise": ["case"]}):
             metric = create(MetricContext("exact_match", SAMPLES, options))
             evaluator = Evaluator(folder, answering, Estimating((metric,), (), 0, 100))
-            evaluation = evaluator.on_test(ARM, SAMPLES)
+            (evaluation,) = evaluator.on_test([ARM], SAMPLES)
             values.append((evaluation.record.estimates[0].value, float(evaluation.scores(metric).sum())))
     assert values == [(0.0, 0.0), (1.0, 5.0)]
 
@@ -75,7 +76,7 @@ def test_an_unanswered_sample_is_in_no_score(tmp_path: Path) -> None:
     metric = create(MetricContext("exact_match", SAMPLES, {}))
     with RunFolder(tmp_path / "run") as folder:
         evaluator = Evaluator(folder, Given(folder, outcomes), Estimating((metric,), (), 0, 100))
-        evaluation = evaluator.on_test(ARM, SAMPLES)
+        (evaluation,) = evaluator.on_test([ARM], SAMPLES)
     estimate = evaluation.record.estimates[0]
     assert (estimate.value, estimate.n, estimate.failures) == (pytest.approx(2 / 4), 4, 1)
     assert np.isnan(evaluation.scores(metric)).tolist() == [False, True, False, False, False]

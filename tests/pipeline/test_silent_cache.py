@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
-from pydantic import JsonValue
 
-from harness.backends.fake import WEIGHTS, FakeTokenizer
-from harness.core.specs import BackendSpec
+from harness.backends.fake import WEIGHTS, FakeBackend, FakeTokenizer
+from harness.core.specs import BackendSpec, ModelSpec
 from harness.core.types import Candidate, Checkpoint, Message, Sample, Sampling
 from harness.pipeline.prepare import Prepared
 from harness.store.run import RunFolder
 from tests.pipeline.test_generate import Counting, generation
 
 SAMPLES = [Sample(f"s{i}", "test", (Message("user", f"word {i}"),), ("x",)) for i in range(6)]
-
-
-class Asked(Counting):
-    """With the options that its run was given."""
-
-    options: Mapping[str, JsonValue] = MappingProxyType({})
 
 
 def checkpoint(folder: Path, skill: float) -> Checkpoint:
@@ -36,18 +29,17 @@ def n_asked(
     runs: Path,
     name: str,
     candidate: Candidate,
-    change: Callable[[Asked], None] = lambda _: None,
+    change: Callable[[Counting], None] = lambda _: None,
     sampling: Sampling | None = None,
 ) -> int:
     """How many samples a fresh run beside the others asks its backend."""
-    backend = Asked()
+    backend = Counting()
     change(backend)
-    spec = SimpleNamespace(backend=BackendSpec(name="fake", options=dict(backend.options)))
     # What a prepared run would say of this backend.
-    generator = Prepared.generator.fget(SimpleNamespace(backend=backend, spec=spec))  # type: ignore[attr-defined]
+    generator = Prepared.generator.fget(SimpleNamespace(backend=backend))  # type: ignore[attr-defined]
     with RunFolder(runs / name) as folder:
         asked = replace(generation(folder, backend, sampling), generator=generator)
-        asked.generate(candidate, "test", SAMPLES)
+        asked.generate([candidate], "test", SAMPLES)
     return len(backend.asked)
 
 
@@ -65,27 +57,27 @@ def test_a_checkpoint_never_gets_the_bases_answers_nor_anothers(tmp_path: Path) 
         assert n_asked(tmp_path / "runs", name, Candidate("same name", checkpoint=found)) == len(SAMPLES)
 
 
-def another_model(backend: Asked) -> None:
+def another_model(backend: Counting) -> None:
     backend.identity = {**backend.identity, "model": "other"}
 
 
-def another_dtype(backend: Asked) -> None:
+def another_dtype(backend: Counting) -> None:
     backend.identity = {**backend.identity, "dtype": "bfloat16"}
 
 
-def another_tokenizer(backend: Asked) -> None:
+def another_tokenizer(backend: Counting) -> None:
     class Other(FakeTokenizer):
         sha256 = "0" * 64
 
     backend.tokenizer = Other()
 
 
-def other_options(backend: Asked) -> None:
-    backend.options = {"limit": 9000}
+def other_options(backend: Counting) -> None:
+    backend.identity = FakeBackend(ModelSpec(name="fake"), BackendSpec(name="fake", options={"limit": 9000})).identity
 
 
 @pytest.mark.parametrize("change", [another_model, another_dtype, another_tokenizer, other_options])
-def test_another_model_dtype_or_tokenizer_is_asked_anew(tmp_path: Path, change: Callable[[Asked], None]) -> None:
+def test_another_model_dtype_or_tokenizer_is_asked_anew(tmp_path: Path, change: Callable[[Counting], None]) -> None:
     base = Candidate("base-0shot")
     n_asked(tmp_path / "runs", "first", base)
     assert n_asked(tmp_path / "runs", "second", base, change) == len(SAMPLES)

@@ -38,7 +38,10 @@ class Scripted:
         self._right = right
         folder.finish("scripted", {}, {name: name.encode() for name in right})
 
-    def generate(self, candidate: Candidate, split: str, samples: Sequence[Sample]) -> Generated:
+    def generate(self, candidates: Sequence[Candidate], split: str, samples: Sequence[Sample]) -> tuple[Generated, ...]:
+        return tuple(self._answers(candidate, samples) for candidate in candidates)
+
+    def _answers(self, candidate: Candidate, samples: Sequence[Sample]) -> Generated:
         right = self._right[candidate.name]
         texts = ["right" if i in right else "wrong" for i in range(len(samples))]
         return Generated(candidate.name, tuple(Completion(text, "stop", 1) for text in texts), None, 1.0)
@@ -48,8 +51,8 @@ def selected(home: Path, rule: str) -> Selection:
     metric = create(MetricContext("exact_match", SAMPLES, {}))
     with RunFolder(home / "run") as folder:
         evaluator = Evaluator(folder, Scripted(folder, RIGHT), Estimating((metric,), (), 0, 200))
-        untuned = [evaluator.on_validation(Arm("base-0shot", (Candidate("base-0shot"),)), SAMPLES)]
-        tuned = [evaluator.on_validation(tuned_arm(checkpoint(step)), SAMPLES) for step in (1, 2, 3, 4)]
+        untuned = evaluator.on_validation([Arm("base-0shot", (Candidate("base-0shot"),))], SAMPLES)
+        tuned = evaluator.on_validation([tuned_arm(checkpoint(step)) for step in (1, 2, 3, 4)], SAMPLES)
     spec = SelectSpec.model_validate({"rule": rule})
     return select(tuned, untuned, metric=metric, spec=spec, seed=0, n_resamples=2000)
 

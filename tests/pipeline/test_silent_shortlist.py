@@ -46,8 +46,8 @@ def selected(
     metric = create(MetricContext("exact_match", SAMPLES, {}))
     with RunFolder(home / "run") as folder:
         evaluator = Evaluator(folder, Scripted(folder, RIGHT), Estimating((metric,), (), 0, 200))
-        untuned = [evaluator.on_validation(Arm("base-0shot", (Candidate("base-0shot"),)), SAMPLES)]
-        tuned = [evaluator.on_validation(tuned_arm(checkpoint(step)), SAMPLES) for step in (1, 2, 3, 4)]
+        untuned = evaluator.on_validation([Arm("base-0shot", (Candidate("base-0shot"),))], SAMPLES)
+        tuned = evaluator.on_validation([tuned_arm(checkpoint(step)) for step in (1, 2, 3, 4)], SAMPLES)
     role = JudgeRole(metric, grade, by_people)
     spec = SelectSpec.model_validate({"rule": "best"})
     return select(tuned, untuned, metric=metric, spec=spec, seed=0, n_resamples=500, judge=role)

@@ -69,7 +69,8 @@ class FakeBackend:
         self.tokenizer = FakeTokenizer()
         self.model: object = FakeModel(model.name)
         settings = _options(options)
-        self.identity: Mapping[str, JsonValue] = {"backend": "fake", "model": model.name, **settings.model_dump(mode="json")}
+        made_of: dict[str, JsonValue] = {"backend": "fake", "model": model.name}
+        self.identity: Mapping[str, JsonValue] = {**made_of, **settings.model_dump(mode="json")}
         self._fail = settings.fail
         self.context_length = settings.limit
 

@@ -1,8 +1,8 @@
 """Generates with transformers in this process: any causal language model, on CPU or GPU, adapters switched in place.
 
-Batches are packed by length under a token budget and halved when memory runs out. In float32 on a CPU the outputs do
-not depend on how requests are batched or ordered. The tokenizer is there at once; weights (and torch) are loaded when
-they are first needed.
+Requests travel with those of their checkpoint, beginning and length, under a token budget that is halved when memory
+runs out. In float32 on a CPU the outputs do not depend on how requests are batched or ordered. The tokenizer is there
+at once; weights (and torch) are loaded when they are first needed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from importlib.metadata import version
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -62,6 +61,7 @@ class HFBackend:
         self._folder = folder
         self._tokenizer = tokenizer
         self._context_length, self._context_source = context_length(folder, tokenizer.max_length)
+        self._longest_in_place = 0
 
     @property
     def tokenizer(self) -> HFTokenizer:
@@ -101,11 +101,11 @@ class HFBackend:
         }
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[str, Outcome]]:
-        """(request id, outcome) for every request, batch by batch; longest prompts first within a checkpoint."""
+        """(request id, outcome) for every request, as they end; longest prompts first within a checkpoint."""
         failures = {r.id: prompt_failure(r, r.sampling.max_tokens, self._context_length) for r in requests}
         yield from _failed(failures)
         if fitting := [request for request in requests if failures[request.id] is None]:
-            yield from self._answers(batches(fitting, self._options.tokens_per_batch), self._complete)
+            yield from self._completed(fitting)
 
     def label_scores(self, requests: Sequence[Request], labels: Labels) -> Iterator[tuple[str, LabelScores | Failure]]:
         """(request id, log-probabilities) for every request, by one forward pass a batch."""
@@ -142,10 +142,29 @@ class HFBackend:
         finally:
             self.model.switch.activate(None)
 
-    def _complete(self, batch: Sequence[Request]) -> list[Outcome]:
-        from harness.models.running import complete
+    def _completed(self, requests: Sequence[Request]) -> Iterator[tuple[str, Outcome]]:
+        """Pool by pool; the base is on again afterwards."""
+        from harness.models.batching import pools
+        from harness.models.running import Engine
 
-        return complete(self.model, self._tokenizer, batch)
+        in_place = self._writes_in_place(max(len(r.ids) + r.sampling.max_tokens for r in requests))
+        engine = Engine(self.model, self._tokenizer, in_place=in_place)
+        try:
+            for pool in pools(requests, self._options.tokens_per_batch, shares=in_place):
+                yield from engine.complete(pool)
+        finally:
+            self.model.switch.activate(None)
+
+    def _writes_in_place(self, longest: int) -> bool:
+        """Whether rows of this length are written in place; tried again only for longer ones than ever."""
+        from harness.models.cache import writes_in_place
+
+        if longest > self._longest_in_place:
+            self.model.switch.activate(None)
+            if not writes_in_place(self.model.model, self.model.device, longest):
+                return False
+            self._longest_in_place = longest
+        return True
 
     def _scoring(
         self, requests: Sequence[Request], labels: Labels
@@ -170,35 +189,8 @@ class HFBackend:
         return found, lambda batch: running.computed(self.model, batch, compute)
 
 
-def batches(requests: Sequence[Request], tokens_per_batch: int) -> Iterator[list[Request]]:
-    """Requests of one checkpoint and similar length together, padded prompts and new tokens under the budget.
-
-    A request that is larger than the budget travels alone. Longest first: memory runs out early or not at all.
-    """
-
-    def size(request: Request) -> tuple[int, int]:
-        return len(request.ids), request.sampling.max_tokens
-
-    for _, same in groupby(sorted(requests, key=_checkpoint_key), key=_checkpoint_key):
-        batch: list[Request] = []
-        for request in sorted(same, key=size, reverse=True):
-            n_prompt = len((batch or [request])[0].ids)
-            n_new = max(other.sampling.max_tokens for other in (*batch, request))
-            if batch and (n_prompt + n_new) * (len(batch) + 1) > tokens_per_batch:
-                yield batch
-                batch = []
-            batch.append(request)
-        if batch:
-            yield batch
-
-
 def _failed(failures: Mapping[str, Failure | None]) -> Iterator[tuple[str, Failure]]:
     return ((identifier, failure) for identifier, failure in failures.items() if failure is not None)
-
-
-def _checkpoint_key(request: Request) -> tuple[str, str]:
-    checkpoint = request.checkpoint
-    return ("", "") if checkpoint is None else (checkpoint.name, checkpoint.sha256)
 
 
 def _size(folder: Path) -> dict[str, JsonValue]:

@@ -21,8 +21,8 @@ from harness.core.types import BoolArray, Completion, FloatArray, Sample
 from harness.data import Dataset, read
 from harness.metrics.context import MetricContext
 from harness.pipeline.arms import untuned_arms
-from harness.pipeline.outcomes import decode
 from harness.pipeline.judging import JudgeMetric
+from harness.pipeline.outcomes import decode
 from harness.store import layout
 from harness.store.encoding import parse
 from harness.store.run import FinishedRun

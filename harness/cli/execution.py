@@ -38,6 +38,7 @@ def execute(
     """Do the run, or go on with it, or say that it is done. expected: the folder that a resume must arrive at."""
     global exit_code, resume_command
     from harness.pipeline.prepare import identify, prepare, require_sound, require_trainable
+    from harness.store.cache import RENDERINGS, ContentCache
 
     plugins = plugins_of(settings)
     require_trainable(settings.spec, plugins)
@@ -49,7 +50,7 @@ def execute(
         echo("this run is finished; nothing was done", error=True)
         finish(folder, as_json=as_json, allow_failures=allow_failures)
         return
-    prepared = prepare(identified, plugins)
+    prepared = prepare(identified, plugins, ContentCache(settings.out, RENDERINGS))
     require_sound(prepared)
     if dry_run:
         _announce(settings, prepared)

@@ -45,6 +45,9 @@ def show_result(view: RunView, folder: Path) -> None:
         echo(f"Judge: {card.judge} ({card.kind}): {card.licence.grade}, by {card.n_labels} labels{simulated}.")
     for step in conclusion.next_steps:
         echo(f"Next: {step}.")
+    if view.reused:
+        n_answers = sum(n for _, n in view.reused)
+        echo(f"From the cache: {n_answers:,} answers of {len(view.reused)} evaluations, which earlier runs here had.")
     echo(f"Report: {folder / layout.REPORT}")
     echo(f"Next command: harness report {shlex.quote(str(folder))}")
 

@@ -348,6 +348,11 @@ class RunView(Protocol):
         ...
 
     @property
+    def reused(self) -> Sequence[tuple[str, int]]:
+        """(stage, answers that an earlier run had and that were not generated again), in order."""
+        ...
+
+    @property
     def looks(self) -> Sequence[str]:
         """Ids of the runs beside this one, itself among them, that compared on the same test split."""
         ...

@@ -197,6 +197,9 @@ class ModelSpec(Spec):
     revision: str | None = Field(None, description="commit, tag or branch; the resolved commit is recorded")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bfloat16 on a GPU")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    quantization: Literal["none", "nf4", "int8"] = Field(
+        "none", description="bits of the base in every arm: nf4 or int8 by bitsandbytes, for tuning in less memory"
+    )
     template: str | None = Field(None, description="file with a chat template, where the model has none")
 
 

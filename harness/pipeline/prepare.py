@@ -19,8 +19,9 @@ from harness.core.types import Sample, Sampling, TokenRow
 from harness.data import Dataset, read
 from harness.metrics.context import MetricContext
 from harness.pipeline.judging import JudgeMetric
-from harness.pipeline.rendering import Rendered, long_shots, render, special_texts
+from harness.pipeline.rendering import Prompts, Rendered, from_bytes, long_shots, render, special_texts
 from harness.prompting import Renderer, Renderers, ShotPool
+from harness.store.cache import ContentCache
 from harness.store.encoding import fingerprint
 
 _DEFAULT_EFFECT = 0.02
@@ -77,6 +78,8 @@ class Prepared:
     validation_rows: tuple[TokenRow, ...]
     trainer_spec: BaseModel
     trainer_reasons: tuple[str, ...]
+    # All samples as token ids by the key they are cached under, where the cache does not have them yet.
+    fresh_rows: tuple[str, Rendered] | None = None
 
     @property
     def renderer(self) -> Renderer:
@@ -131,8 +134,11 @@ def _asked(spec: RunSpec) -> dict[str, JsonValue]:
     return {**document, "task": {**task, "data": {"train_on": spec.task.data.train_on}}}
 
 
-def prepare(identified: Identified, plugins: Plugins) -> Prepared:
-    """Open the tokenizer, render every row, audit the data. Fatal findings are for the caller to raise."""
+def prepare(identified: Identified, plugins: Plugins, renderings: ContentCache | None = None) -> Prepared:
+    """Open the tokenizer, render every row, audit the data. Fatal findings are for the caller to raise.
+
+    renderings: what earlier runs rendered; read here, written once the run has begun.
+    """
     spec, dataset = identified.spec, identified.dataset
     _check_settings(spec, dataset)
     backend = plugins.backend.create(spec.model, spec.backend, thinking=spec.task.prompting.thinking)
@@ -142,14 +148,17 @@ def prepare(identified: Identified, plugins: Plugins) -> Prepared:
     # With unreadable rows, what a metric says of the references would be about the wrong thing.
     unreadable = any(finding.severity == "fatal" for finding in dataset.findings)
     metrics = () if unreadable else make_metrics(spec, dataset, plugins)
-    rendered = render(dataset.samples, renderer)
+    key = _rendering_key(spec, dataset, backend)
+    known = None if renderings is None else renderings.get(key)
+    rendered = render(dataset.samples, renderer) if known is None else from_bytes(known)
     record = _audit(spec, dataset, rendered, renderer, backend, metrics)
     if spec.drop_bad and (reasons := droppable(record)):
         dataset = dataset.without(reasons)
         record = _audit(spec, dataset, rendered, renderer, backend, metrics)
     shots = ShotPool(dataset.split("train"), seed=spec.seed)
     if not record.fatal:
-        record = replace(record, findings=(*record.findings, *long_shots(spec, dataset, renderer, shots, backend)))
+        prompts = Prompts(renderer, shots, rendered.lengths)
+        record = replace(record, findings=(*record.findings, *long_shots(spec, dataset, prompts, backend)))
     train_rows = tuple(rendered.rows[s.id] for s in dataset.split("train") if s.id in rendered.rows)
     trainer_spec, trainer_reasons = plugins.trainer.settle(train_rows, plugins.trainer_spec, identified.model_identity)
     return Prepared(
@@ -166,7 +175,20 @@ def prepare(identified: Identified, plugins: Plugins) -> Prepared:
         validation_rows=tuple(rendered.rows[s.id] for s in dataset.split("validation") if s.id in rendered.rows),
         trainer_spec=trainer_spec,
         trainer_reasons=trainer_reasons,
+        fresh_rows=(key, rendered) if known is None else None,
     )
+
+
+def _rendering_key(spec: RunSpec, dataset: Dataset, backend: Backend) -> str:
+    """All that decides the token ids of the samples."""
+    facts: dict[str, JsonValue] = {
+        "results_version": RESULTS_VERSION,
+        "samples": dict(dataset.record.sha256),
+        "tokenizer": backend.tokenizer.sha256,
+        "prompting": spec.task.prompting.model_dump(mode="json"),
+        "train_on": spec.task.data.train_on,
+    }
+    return fingerprint(facts)
 
 
 def _check_settings(spec: RunSpec, dataset: Dataset) -> None:

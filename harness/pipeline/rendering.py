@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from harness.core.errors import HarnessError
 from harness.core.protocols import Backend
@@ -12,6 +16,9 @@ from harness.core.specs import RunSpec
 from harness.core.types import Sample, TokenRow
 from harness.data import Dataset
 from harness.prompting import Renderer, ShotPool
+
+# More tokens than a template writes around a turn that its parts, rendered alone, do not have.
+_AROUND = 16
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,38 @@ def render(samples: Sequence[Sample], renderer: Renderer) -> Rendered:
     return Rendered(rows, lengths, problems)
 
 
+def to_bytes(rendered: Rendered) -> bytes:
+    """All of it as one file: token ids one row behind the other, and where each row ends."""
+    rows = list(rendered.rows.values())
+    names = {"rows": list(rendered.rows), "lengths": list(rendered.lengths), "problems": dict(rendered.problems)}
+    stream = io.BytesIO()
+    np.savez(
+        stream,
+        names=np.frombuffer(json.dumps(names).encode(), np.uint8),
+        ids=np.fromiter((token for row in rows for token in row.ids), np.int32),
+        loss=np.packbits(np.fromiter((counts for row in rows for counts in row.loss), np.bool_)),
+        n_tokens=np.array([len(row.ids) for row in rows], np.int64),
+        lengths=np.array(list(rendered.lengths.values()), np.int64).reshape(-1, 2),
+    )
+    return stream.getvalue()
+
+
+def from_bytes(content: bytes) -> Rendered:
+    """What `to_bytes` wrote."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        names = json.loads(stored["names"].tobytes())
+        n_tokens, ids = stored["n_tokens"], stored["ids"].tolist()
+        loss = np.unpackbits(stored["loss"], count=len(ids)).astype(bool).tolist()
+        lengths = [(int(prompt), int(reference)) for prompt, reference in stored["lengths"]]
+    ends = np.cumsum(n_tokens).tolist()
+    spans = zip(names["rows"], [0, *ends], ends, strict=False)
+    return Rendered(
+        {name: TokenRow(name, tuple(ids[start:end]), tuple(loss[start:end])) for name, start, end in spans},
+        dict(zip(names["lengths"], lengths, strict=True)),
+        names["problems"],
+    )
+
+
 def special_texts(backend: Backend) -> list[str]:
     """The spellings of the tokenizer's control tokens."""
     tokenizer = backend.tokenizer
@@ -58,19 +97,32 @@ def special_texts(backend: Backend) -> list[str]:
     return [text for text in texts if len(text) > 1]
 
 
-def long_shots(spec: RunSpec, dataset: Dataset, renderer: Renderer, shots: ShotPool, backend: Backend) -> list[Finding]:
+@dataclass(frozen=True)
+class Prompts:
+    """What tells how long a prompt with shots is. lengths: of each sample's own prompt and reference, in tokens."""
+
+    renderer: Renderer
+    shots: ShotPool
+    lengths: Mapping[str, tuple[int, int]]
+
+    def exceeds(self, sample: Sample, room: int, *, k: int, draw: int) -> bool:
+        """Whether the prompt has more than `room` tokens; rendered only where its parts do not settle it."""
+        shown = self.shots.shots(sample, k=k, draw=draw)
+        parts = [self.lengths.get(each.id) for each in (sample, *shown)]
+        known = [part for part in parts if part is not None]
+        if len(known) == len(parts) and sum(n + m + _AROUND for n, m in known) <= room:
+            return False
+        return len(self.renderer.prompt_ids(sample, shown)) > room
+
+
+def long_shots(spec: RunSpec, dataset: Dataset, prompts: Prompts, backend: Backend) -> list[Finding]:
     """Few-shot prompts that leave no room for the answer: they will be failures, so say so beforehand."""
     findings = []
     room = backend.context_length - spec.task.generation.max_tokens
     evaluated = [*dataset.split("validation"), *dataset.split("test")]
+    draws = range(spec.task.prompting.draws)
     for k in sorted(set(spec.task.prompting.shots) - {0}):
-        longest = {
-            s.id: max(
-                len(renderer.prompt_ids(s, shots.shots(s, k=k, draw=d))) for d in range(spec.task.prompting.draws)
-            )
-            for s in evaluated
-        }
-        too_long = tuple(i for i, n in longest.items() if n > room)
+        too_long = tuple(s.id for s in evaluated if any(prompts.exceeds(s, room, k=k, draw=d) for d in draws))
         if too_long:
             findings.append(
                 Finding(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness import __version__
+from harness.core.errors import EnvironmentFault
 from harness.core.records import RunResult
 from harness.pipeline.estimates import Estimating
 from harness.pipeline.evaluate import Evaluator
@@ -12,10 +13,11 @@ from harness.pipeline.generate import Generation
 from harness.pipeline.judging import Judged, asking, judged
 from harness.pipeline.ladder import on_validation
 from harness.pipeline.prepare import Plugins, Prepared, effect_of
+from harness.pipeline.rendering import to_bytes
 from harness.pipeline.result import Ground, result_of
 from harness.pipeline.stages import Stages
 from harness.store import layout
-from harness.store.cache import GenerationCache
+from harness.store.cache import RENDERINGS, ContentCache, GenerationCache
 from harness.store.encoding import canonical
 from harness.store.looks import row_digests
 
@@ -26,6 +28,7 @@ def run(prepared: Prepared, plugins: Plugins, stages: Stages, runs: Path) -> Run
     runs: the folder of runs, whose caches are shared by all of them.
     """
     _record_what_was_asked(prepared, stages)
+    _keep_rows(prepared, stages, ContentCache(runs, RENDERINGS))
     judging = judged(prepared.metrics, asking(prepared.spec, lambda: prepared.backend, stages, runs, plugins.folder))
     evaluator = Evaluator(
         stages.folder, generation(prepared, stages, GenerationCache(runs)), _estimating(prepared, judging)
@@ -42,6 +45,18 @@ def _record_what_was_asked(prepared: Prepared, stages: Stages) -> None:
         layout.TEST_ROWS: canonical(row_digests(prepared.dataset.split("test")), indent=None),
     }
     stages.folder.finish("data", {}, files)
+
+
+def _keep_rows(prepared: Prepared, stages: Stages, renderings: ContentCache) -> None:
+    """Rendered rows into the cache, which may fail: nothing is lost but time, next time."""
+    if prepared.fresh_rows is None:
+        stages.note("token ids from the cache")
+        return
+    key, rendered = prepared.fresh_rows
+    try:
+        renderings.put(key, to_bytes(rendered))
+    except EnvironmentFault as fault:
+        stages.note(f"not cached: {fault.what}")
 
 
 def generation(prepared: Prepared, stages: Stages, cache: GenerationCache) -> Generation:

@@ -31,6 +31,8 @@ class Stages:
         self.folder = folder
         self._events = events
         self._display = display
+        # Of the stages that are running, outermost first: seconds that went to stages within them.
+        self._within: list[float] = []
 
     def run(self, stage: str, inputs: Mapping[str, JsonValue], make: Callable[[Progress], Mapping[str, bytes]]) -> None:
         """Make the stage's files from `inputs` and store them, unless they are stored and intact already."""
@@ -52,7 +54,7 @@ class Stages:
 
     def timed(self, stage: str) -> _Timed:
         """A context that shows and times a stage; gives its progress callback."""
-        return _Timed(stage, self._events, self._display)
+        return _Timed(stage, self._events, self._display, self._within)
 
     def note(self, text: str) -> None:
         """A line for the log that belongs to no stage."""
@@ -60,20 +62,26 @@ class Stages:
 
 
 class _Timed:
-    def __init__(self, stage: str, events: EventLog, display: Display) -> None:
+    def __init__(self, stage: str, events: EventLog, display: Display, within: list[float]) -> None:
         self._stage = stage
         self._events = events
         self._display = display
+        self._within = within
         self._live = ""
 
     def __enter__(self) -> Progress:
         self._started = self._logged = time.monotonic()
+        self._within.append(0.0)
         self._events.write("stage-begin", f"{self._stage}: begin", stage=self._stage)
         self._display.begin(self._stage)
         return self._update
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
-        seconds = time.monotonic() - self._started
+        whole = time.monotonic() - self._started
+        # A stage's time is its own: checkpoints are evaluated within training.
+        seconds = whole - self._within.pop()
+        if self._within:
+            self._within[-1] += whole
         outcome = "done" if kind is None else f"stopped by {kind.__name__}"
         text = f"{self._stage}: {outcome} after {seconds:.1f} s {self._live}".rstrip()
         self._events.write("stage-end", text, stage=self._stage, seconds=seconds, outcome=outcome)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from harness.core.errors import HarnessError
 from harness.core.protocols import Tokenizer
@@ -19,6 +20,7 @@ _USER_MARK = "harnessusermark"
 _ANSWER_MARK = "harnessanswermark"
 # A plain context in front of a continuation, so that tokenizers which add a blank before the first word do not.
 _CONTEXT = "a\n"
+_N_COMPLETIONS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Renderer:
         self._tokenizer = tokenizer
         self._spec = spec
         self._train_on_all = train_on_all
+        # Few answers in many rows: labels, and each row's own, which is asked for thrice.
+        self._completion = lru_cache(_N_COMPLETIONS)(self._rendered_completion)
         self._form = self._learn_turn_form() if spec.form == "chat" else _TurnForm("", self._eos())
 
     @property
@@ -71,7 +75,7 @@ class Renderer:
 
     def completion_ids(self, text: str) -> tuple[int, ...]:
         """A completion as it continues a prompt, and its end token. Spelled-out control tokens stay text."""
-        return (*self._continuation(self._form.lead + text), self.end_id)
+        return self._completion(text)
 
     def train_row(self, sample: Sample) -> TokenRow:
         """The training row: prompt, first reference and end token; loss on the completion only."""
@@ -124,13 +128,20 @@ class Renderer:
         text = self._spec.shot_separator.join(parts)
         return (*self._tokenizer.prefix_ids(), *self._tokenizer.encode(text, special=False))
 
+    def _rendered_completion(self, text: str) -> tuple[int, ...]:
+        return (*self._continuation(self._form.lead + text), self.end_id)
+
     def _continuation(self, text: str) -> list[int]:
         """Ids of `text` behind other text: SentencePiece tokenizers otherwise put a blank before its first word."""
-        context = self._tokenizer.encode(_CONTEXT, special=False)
+        context = self._context
         whole = self._tokenizer.encode(_CONTEXT + text, special=False)
         if whole[: len(context)] == context:
             return whole[len(context) :]
         return self._tokenizer.encode(text, special=False)
+
+    @cached_property
+    def _context(self) -> list[int]:
+        return self._tokenizer.encode(_CONTEXT, special=False)
 
     def _earlier_answers(self, sample: Sample, prompt: tuple[int, ...]) -> list[tuple[int, int]]:
         """Token spans of earlier assistant turns, each from its generation prompt to the end of its turn."""

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -41,12 +41,23 @@ class EventLog:
 def stage_seconds(folder: Path) -> Sequence[tuple[str, float]]:
     """(stage, seconds spent in it over all attempts), in order of first appearance; damaged lines are passed over."""
     seconds: dict[str, float] = {}
+    for stage, spent in _of_kind(folder, "stage-end", "seconds"):
+        seconds[stage] = seconds.get(stage, 0.0) + spent
+    return list(seconds.items())
+
+
+def reused_answers(folder: Path) -> Sequence[tuple[str, int]]:
+    """(stage, answers that an earlier run had), in order."""
+    return [(stage, int(n)) for stage, n in dict(_of_kind(folder, "reused", "answers")).items()]
+
+
+def _of_kind(folder: Path, kind: str, figure: str) -> Iterator[tuple[str, float]]:
+    """(stage, figure) of each event of a kind."""
     path = folder / layout.EVENTS
     for line in path.read_bytes().split(b"\n") if path.exists() else []:
         try:
             event = json.loads(line)
-            if event["kind"] == "stage-end":
-                seconds[event["stage"]] = seconds.get(event["stage"], 0.0) + float(event["seconds"])
+            if event["kind"] == kind:
+                yield event["stage"], float(event[figure])
         except (ValueError, KeyError, TypeError):
             continue
-    return list(seconds.items())

@@ -16,7 +16,7 @@ from harness.core.records import AuditRecord, DataRecord, RunResult, SampleRow
 from harness.store import layout
 from harness.store.claims import kept_claim
 from harness.store.encoding import parse
-from harness.store.events import stage_seconds
+from harness.store.events import reused_answers, stage_seconds
 from harness.store.looks import looks_at_test
 from harness.store.places import is_file
 from harness.store.run import FinishedRun
@@ -64,6 +64,11 @@ class StoredView:
     def timings(self) -> Sequence[tuple[str, float]]:
         """(stage, seconds), in order."""
         return stage_seconds(self._folder)
+
+    @cached_property
+    def reused(self) -> Sequence[tuple[str, int]]:
+        """(stage, answers that an earlier run had), in order."""
+        return reused_answers(self._folder)
 
     @cached_property
     def looks(self) -> Sequence[str]:

@@ -41,6 +41,7 @@ class View:
     origins: Mapping[str, str]
     environment: Mapping[str, JsonValue]
     timings: Sequence[tuple[str, float]] = (("train", 1.5), ("evaluate", 0.5))
+    reused: Sequence[tuple[str, int]] = (("evaluate base-0shot on test", 40),)
     looks: Sequence[str] = ("demo-lora-0123abcd", "demo-lora-4567cdef")
     judges: Sequence[JudgeCard] = ()
     corrected: Sequence[Corrected] = ()

@@ -114,7 +114,7 @@ def test_the_checkpoint_that_was_chosen_is_the_one_that_is_tested(
     [tested] = [record for record in found.evaluations if record.split == "test" and record.step is not None]
     assert (tested.step, tested.adapter_sha256) == (chosen, steps[chosen or 0])
     test_ids = answers(echo_task, "test").keys()
-    weights = {request.checkpoint.sha256 for request in asked if request.id in test_ids and request.checkpoint}
+    weights = {request.checkpoint.sha256 for request in asked if sample_of(request) in test_ids and request.checkpoint}
     assert weights == {steps[chosen or 0]}
 
 

@@ -49,6 +49,7 @@ class View:
     audit: AuditRecord
     environment: Mapping[str, JsonValue]
     timings: Sequence[tuple[str, float]]
+    reused: Sequence[tuple[str, int]]
     rows: Sequence[SampleRow] = field(default=())
     looks: Sequence[str] = ("demo-lora-0a1b2c3d",)
     judges: Sequence[JudgeCard] = ()
@@ -310,6 +311,7 @@ def view(n: int = 200, *, extra_arms: int = 0, chars: int = 0, seed: int = 7) ->
             "origins": {"task": "command line"},
         },
         timings=(("audit", 0.82), ("baselines", 41.3), ("train", 128.44), ("evaluate", 66.1)),
+        reused=(("evaluate base-0shot on validation", 16),),
         rows=tuple(row(index, rng, arms, chars) for index in range(n)),
     )
 

@@ -34,7 +34,7 @@ class LabelWords(Spec):
     annotator: str = Field("", description="who labels; the page asks otherwise")
     run: str | None = Field(None, description="whose answers; the task's newest finished run")
     form: Literal["page", "html", "csv"] = Field("page", alias="as", description="page, or an offline sheet: html, csv")
-    seed: int = Field(0, ge=0, description="another one draws another sheet")
+    seed: int = Field(0, ge=0, description="another one draws other answers, such as have no label")
     port: int = Field(0, ge=0, le=65535, description="of the page; any free one")
     source: str | None = Field(None, alias="import", description="file of labels to add: .jsonl, .csv, .json")
     target: str | None = Field(None, alias="export", description="file to write all labels to: .jsonl, .csv, .json")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.autorater.label_journal import LabelJournal
     from harness.autorater.labels import LabelFile
     from harness.labelling.kept import Drawing, KeptSheet
-    from harness.labelling.sheet import Sheet
+    from harness.labelling.sheet import Earlier, Sheet
     from harness.pipeline.answers import Answered
 
 
@@ -140,6 +140,10 @@ def _describe(sheet: Sheet, asked: Asked) -> None:
     run = asked.run.name if asked.run is not None else "none"
     echo(f"answers: {sheet.split} of {run}, whose is hidden")
     echo(_counts(sheet, asked.words.n))
+    if sheet.allocation:
+        echo(sheet.allocation)
+    if not {each.item.id for each in sheet.items} - _labelled(asked):
+        echo(f"all of these have labels: seed={asked.words.seed + 1} asks about others")
 
 
 def _as_asked(criterion: str, kind: LabelKind, scale: int) -> str:
@@ -334,7 +338,7 @@ def _export(asked: Asked, file: Path) -> None:
 
 
 def _sheet(asked: Asked) -> Sheet:
-    """The sheet that was drawn for these words before, or a new one; the same words draw the same one."""
+    """The sheet that was drawn for these words before, or a new one: other words draw what has no label yet."""
     from harness.labelling.sheet import draw, load_sheet
 
     if _sheet_file(asked).is_file():
@@ -351,7 +355,53 @@ def _sheet(asked: Asked) -> Sheet:
         round=words.round,
         scale=question.scale,
         split=answered.split,
+        scores=answered.scores,
+        earlier=_earlier(asked),
     )
+
+
+def _earlier(asked: Asked) -> Earlier:
+    """What people have said of these answers already, and where it varied most: the next labels go there.
+
+    A damaged sheet is to be drawn as it was, so that what was filled in on it comes home: then the labels of other
+    sheets alone count.
+    """
+    from harness.labelling.kept import kept_sheets
+    from harness.labelling.sheet import Earlier, item_id
+    from harness.pipeline.validation import final_spreads
+    from harness.store.view import StoredView
+
+    own = _labels_so_far(asked)
+    if _sheet_file(asked).is_file():
+        kept, _ = kept_sheets([_sheets(asked)])
+        known = {item.id for each in kept for item in each.sheet.items}
+        own = [label for label in own if item_id(label.id) in known]
+    items = frozenset(label.item for label in own)
+    if not asked.is_final or asked.run is None:
+        return Earlier(items)
+    found = final_spreads(StoredView(asked.run), own, asked.question)
+    return Earlier(items, found.by_part, found.n_labels)
+
+
+def _labels_so_far(asked: Asked) -> list[Label]:
+    """The labels that answer what is asked now."""
+    from harness.autorater.labels import read_labels
+
+    labels = read_labels(asked.labels).labels if asked.labels.is_file() else ()
+    return [label for label in labels if _answers_this(label, asked)]
+
+
+def _labelled(asked: Asked) -> set[str]:
+    return {label.item for label in _labels_so_far(asked)}
+
+
+def _answers_this(label: Label, asked: Asked) -> bool:
+    """Whether a label answers what is asked now, in the final round or in those before it."""
+    question = asked.question
+    if (label.round == "final") != asked.is_final:
+        return False
+    same = (label.criterion, label.kind) == (question.criterion, question.label)
+    return same and (label.kind != "likert" or label.scale == question.scale)
 
 
 def _keep(sheet: Sheet, asked: Asked) -> None:
@@ -408,10 +458,9 @@ def _answered(asked: Asked) -> Answered:
     pairs = asked.question.label == "pair"
     if asked.is_final:
         require_own_criterion(StoredView(asked.run), asked.question)
-        return for_validation(asked.run, dataset.split("test"), pairs=pairs)
-    if asked.words.round == "gate":
-        return for_choosing(asked.run, dataset.split("validation"), pairs=pairs)
-    return for_calibration(asked.run, dataset.split("validation"), pairs=pairs)
+        return for_validation(asked.run, dataset.split("test"), pairs=pairs, criterion=asked.question.criterion)
+    find = for_choosing if asked.words.round == "gate" else for_calibration
+    return find(asked.run, dataset.split("validation"), pairs=pairs, criterion=asked.question.criterion)
 
 
 def _sheets(asked: Asked) -> Path:

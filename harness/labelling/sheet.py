@@ -5,9 +5,9 @@ Drawn are prompts, with an answer of each system that has one, because what is c
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -17,12 +17,12 @@ import numpy as np
 from harness.autorater.label_rows import json_text
 from harness.core.errors import HarnessError
 from harness.core.judging import Item, Label, LabelKind, Pair, Preference, Round, Single, text_hash
+from harness.stats import allocation
 from harness.store import disk
 from harness.store.encoding import canonical, parse
 
 Shown: TypeAlias = Literal["given", "swapped"]
 SHARED = 0.25
-_N_PARTS = 5
 _TURNED: Mapping[Preference, Preference] = {"first": "second", "second": "first", "tie": "tie"}
 
 
@@ -55,7 +55,10 @@ class SheetItem:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What people are asked, and about what, in the order in which it is shown."""
+    """What people are asked, and about what, in the order in which it is shown.
+
+    allocation: in words, how many prompts came from each part by the judge's score, and why; empty without parts.
+    """
 
     kind: LabelKind
     criterion: str
@@ -63,6 +66,7 @@ class Sheet:
     round: Round = "calibration"
     scale: int = 5
     split: str = ""
+    allocation: str = ""
 
     @property
     def id(self) -> str:
@@ -75,7 +79,32 @@ class Sheet:
         return sum(1 + len(each.also) for each in self.items)
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What people have labelled before a sheet is drawn. items: by id; what is labelled whole is not drawn again.
+
+    spreads: by part (see `allocation.score_parts`) the spread of what the judge's scores leave unexplained in
+    n_labels labels; empty where nobody measured it, and each part then has its share of the labels by its size.
+    """
+
+    items: Set[str] = frozenset()
+    spreads: Mapping[str, float] = field(default_factory=dict)
+    n_labels: int = 0
+
+
+NOTHING_YET = Earlier()
 Unit: TypeAlias = tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """Units of the same systems: the part each is in, which are labelled, and how many of each part are wanted."""
+
+    systems: str
+    units: Sequence[Unit]
+    parts: Sequence[str]
+    labelled: Sequence[bool]
+    counts: Mapping[str, int]
 
 
 def draw(
@@ -87,6 +116,7 @@ def draw(
     criterion: str,
     overlap: float = SHARED,
     scores: Mapping[str, float] | None = None,
+    earlier: Earlier = NOTHING_YET,
     samples: Mapping[str, str] | None = None,
     round: Round = "calibration",
     scale: int = 5,
@@ -95,9 +125,10 @@ def draw(
     """A sheet of about n of the items, never more: prompts at random within strata, all systems' answers of each.
 
     items: by whose they are. For `pair` single answers are made into pairs: each further system against the first one,
-    on the same prompt. scores: item id -> a judge's score; strata are then fifths of a prompt's mean score besides the
-    systems it has. samples: item id -> its sample's, where they differ. overlap: share of the prompts that every
-    annotator labels. A text that several systems gave to a prompt counts for each, and is asked about once.
+    on the same prompt. scores: item id -> a judge's score; strata are then parts by a prompt's mean score besides the
+    systems it has. earlier: what is labelled already. samples: item id -> its sample's, where they differ. overlap:
+    share of the prompts that every annotator labels. A text that several systems gave to a prompt counts for each, and
+    is asked about once.
     E-SHEET where there is nothing to draw from, E-SURROGATE for texts that no file can hold.
     """
     given = [item for each in items.values() for item in each]
@@ -106,32 +137,41 @@ def draw(
     units = _units(made)
     if not units or n < 1:
         raise _nothing(f"{len(units)} prompts with answers, and n = {n}")
+    pools = _pools(units, scores or {}, earlier, n=n, final=round == "final")
+    if not pools:
+        raise HarnessError(
+            f"all {len(made)} answers that could be asked about have labels",
+            fix="label a newer run's answers; an earlier sheet opens by its own n and seed, for further annotators",
+            code="E-SHEET",
+        )
     rng = np.random.default_rng(seed)
-    strata = _strata(units, scores or {}, n)
-    sizes = _sizes({name: (len(each), len(each[0])) for name, each in strata.items()}, n)
     asked = (criterion, kind, str(scale), round)
     drawn: list[SheetItem] = []
-    for name, members in strata.items():
-        chosen = [members[index] for index in rng.permutation(len(members))[: sizes[name]]]
-        n_shared = round_half_up(overlap * len(chosen))
-        for number, unit in enumerate(chosen):
-            for item in unit:
+    for pool in pools:
+        chosen = allocation.draw(pool.parts, pool.counts, rng, labelled_I=pool.labelled)
+        n_shared = {part: round_half_up(overlap * count) for part, count in pool.counts.items()}
+        so_far: Counter[str] = Counter()
+        for index, probability in zip(chosen.indices.tolist(), chosen.probabilities.tolist(), strict=True):
+            part = pool.parts[index]
+            so_far[part] += 1
+            for item in pool.units[index]:
                 turned = isinstance(item, Pair) and rng.random() < 0.5
                 drawn.append(
                     SheetItem(
                         id=text_hash(str(seed), *asked, item.id, *_systems(item), str(len(drawn)))[:16],
                         item=item,
                         shown="swapped" if turned else "given",
-                        probability=sizes[name] / len(members),
-                        stratum=name,
-                        shared=number < n_shared,
+                        probability=probability,
+                        stratum=f"{pool.systems}, {part}" if part else pool.systems,
+                        shared=so_far[part] <= n_shared[part],
                         sample=(samples or {}).get(item.id, ""),
                     )
                 )
     if not drawn:
         raise _nothing(f"n = {n} is fewer than the {len(units[0])} answers that one prompt has")
     once = _each_text_once(drawn)
-    return Sheet(kind, criterion, tuple(once[index] for index in rng.permutation(len(once))), round, scale, split)
+    shown = tuple(once[index] for index in rng.permutation(len(once)))
+    return Sheet(kind, criterion, shown, round, scale, split, _in_words(pools, earlier))
 
 
 def save_sheet(sheet: Sheet, path: Path) -> None:
@@ -282,30 +322,56 @@ def _units(items: Sequence[Item]) -> list[Unit]:
     return units
 
 
-def _strata(units: Sequence[Unit], scores: Mapping[str, float], n: int) -> dict[str, list[Unit]]:
-    """Units by the systems they have and, where a judge scored them all and n allows, by the fifth of its scores."""
+def _pools(units: Sequence[Unit], scores: Mapping[str, float], earlier: Earlier, *, n: int, final: bool) -> list[_Pool]:
+    """Units by the systems they have, where there is something left to label."""
     by_systems: dict[str, list[Unit]] = defaultdict(list)
     for unit in units:
         by_systems[" + ".join(" v ".join(_systems(item)) for item in unit)].append(unit)
-    strata: dict[str, list[Unit]] = {}
-    for name, members in by_systems.items():
-        fifths = _fifths(members, scores)
-        if fifths is None or n < 2 * _N_PARTS * len(members[0]):
-            strata[name] = members
-            continue
-        for unit, part in zip(members, fifths, strict=True):
-            strata.setdefault(f"{name}, fifth {part + 1} of the judge's scores", []).append(unit)
-    return strata
+    done = {
+        name: [all(item.id in earlier.items for item in unit) for unit in each] for name, each in by_systems.items()
+    }
+    left = {name: (done[name].count(False), len(each[0])) for name, each in by_systems.items() if not all(done[name])}
+    found = []
+    for name, wanted in _sizes(left, n).items() if left else ():
+        parts = allocation.score_parts([_score(unit, scores) for unit in by_systems[name]])
+        if wanted < 2 * len(set(parts)) and not (final and earlier.spreads):
+            parts = ("",) * len(parts)
+        counts = _counts(parts, done[name], wanted, earlier.spreads, final=final)
+        found.append(_Pool(name, by_systems[name], parts, done[name], counts))
+    return found
 
 
-def _fifths(units: Sequence[Unit], scores: Mapping[str, float]) -> list[int] | None:
-    """The fifth, 0 to 4, that a unit's mean score is in; None where some item has no score."""
-    if any(item.id not in scores for unit in units for item in unit):
-        return None
-    means = np.array([np.mean([scores[item.id] for item in unit]) for unit in units])
-    ranks = np.empty(len(units), dtype=int)
-    ranks[np.argsort(means, kind="stable")] = np.arange(len(units))
-    return [int(rank) * _N_PARTS // len(units) for rank in ranks]
+def _score(unit: Unit, scores: Mapping[str, float]) -> float | None:
+    """The mean score of a unit's items; None where some item has none."""
+    found = [scores.get(item.id) for item in unit]
+    known = [score for score in found if score is not None]
+    return sum(known) / len(known) if len(known) == len(found) else None
+
+
+def _counts(
+    parts: Sequence[str], labelled: Sequence[bool], wanted: int, spreads: Mapping[str, float], *, final: bool
+) -> dict[str, int]:
+    """How many units of each part. Parts differ in their chances in the final round alone.
+
+    There an estimate weighs them. Labels that calibrate and grade a judge all count alike, so theirs are in proportion.
+    """
+    sizes = dict(sorted(Counter(parts).items()))
+    done = Counter(part for part, is_done in zip(parts, labelled, strict=True) if is_done)
+    if not done:
+        return allocation.proportional(sizes, wanted, least=allocation.LEAST_PER_STRATUM if final else 0)
+    usual = max(spreads.values(), default=1.0)
+    by_part = {part: spreads.get(part, usual) if final else 1.0 for part in sizes}
+    return allocation.neyman(sizes, by_part, done, wanted)
+
+
+def _in_words(pools: Sequence[_Pool], earlier: Earlier) -> str:
+    """How many prompts of each part are on a sheet, and why as many; of prompts that all systems answered."""
+    counts = max((pool.counts for pool in pools), key=lambda each: sum(each.values()))
+    if len(counts) < 2:
+        return ""
+    how = f"by the spread of {earlier.n_labels} labels" if earlier.spreads else "in proportion"
+    *first, last = map(str, counts.values())
+    return f"prompts by the judge's score, lowest first: {', '.join(first)} and {last}, allocated {how}"
 
 
 def _sizes(strata: Mapping[str, tuple[int, int]], n: int) -> dict[str, int]:

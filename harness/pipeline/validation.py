@@ -10,11 +10,12 @@ from pathlib import Path
 from harness.autorater.estimates import TestSample, matched, validate
 from harness.autorater.labels import read_labels
 from harness.core.errors import HarnessError
-from harness.core.judging import Label, is_simulated, text_hash
+from harness.core.judging import Label, is_simulated, latest, text_hash
 from harness.core.licences import JudgeCard, Validation
 from harness.core.records import RunResult, SampleRow
 from harness.core.specs import JUDGE_PREFIX, JudgeSpec
 from harness.data.display import quote
+from harness.pipeline.parts import Spreads, judge_for, parted, spreads, verdicts, weighed
 from harness.store import disk, layout
 from harness.store.claims import keep_claim
 from harness.store.places import is_file
@@ -66,6 +67,14 @@ def said_by_people(view: StoredView, final: Sequence[Label]) -> Said:
         return Said(None, (*notes, f"nothing is validated yet: {error.what}"))
 
 
+def final_spreads(view: StoredView, final: Sequence[Label], question: JudgeSpec) -> Spreads:
+    """By part of a run's test samples, what the judge left unexplained in the final labels that there are."""
+    card = _calibrated(view.judges, question.criterion)
+    samples = _test_samples(view, question.criterion, card, pairs=question.label == "pair")
+    own = [label for label in final if label.criterion == question.criterion and label.kind == question.label]
+    return spreads(own, samples, _sides(view.result))
+
+
 def require_final(labels: Sequence[Label], folder: Path, question: JudgeSpec) -> None:
     """E-LABELS unless all labels answer this question about answers that the run gave on test."""
     view = StoredView(folder)
@@ -101,6 +110,10 @@ def require_own_criterion(view: StoredView, question: JudgeSpec) -> None:
             fix="name one of the run's own judges, or leave judge= and criterion= out",
             code="E-CONFLICT",
         )
+
+
+def _calibrated(judges: Sequence[JudgeCard], criterion: str) -> JudgeCard | None:
+    return next((card for card in judges if card.criterion == criterion and card.maps), None)
 
 
 def _criteria(judges: Sequence[JudgeCard]) -> list[str]:
@@ -142,12 +155,15 @@ def _sides(result: RunResult) -> tuple[str, str]:
 def _validated(view: StoredView, labels: Sequence[Label], criterion: str) -> Validation:
     """The claim of a run's last comparison, by people. The judge of their criterion, if calibrated, shortens it."""
     result, sides = view.result, _sides(view.result)
-    card = next((card for card in view.judges if card.criterion == criterion and card.maps), None)
+    card = _calibrated(view.judges, criterion)
     held_out = view.held_out(card.judge) if card is not None else {}
-    samples = [_test_sample(row, sides, card) for row in view.samples() if _both(row, sides)]
-    samples = _out_of_fold(samples, matched(labels, samples, sides), held_out)
+    own = [label for label in latest(labels) if label.criterion == criterion]
+    samples = _test_samples(view, criterion, card, pairs=own[0].kind == "pair")
+    own = weighed(own, samples, sides)
+    samples = [replace(sample, stratum="") for sample in samples]
+    samples = _out_of_fold(samples, matched(own, samples, sides), held_out)
     return validate(
-        labels,
+        own,
         samples,
         candidate=sides[0],
         baseline=sides[1],
@@ -155,11 +171,17 @@ def _validated(view: StoredView, labels: Sequence[Label], criterion: str) -> Val
         smallest_effect=_effect(result, card),
         fitted_on=card.labels_used if card is not None else (),
         fitted_items={(item, criterion) for item in held_out},
-        out_of_fold=[
-            label.id for label, sample in matched(labels, samples, sides) if _is_clean(label, sample, held_out)
-        ],
-        simulated=any(is_simulated(label.annotator) for label in labels if label.criterion == criterion),
+        out_of_fold=[label.id for label, sample in matched(own, samples, sides) if _is_clean(label, sample, held_out)],
+        simulated=any(is_simulated(label.annotator) for label in own),
     )
+
+
+def _test_samples(view: StoredView, criterion: str, card: JudgeCard | None, *, pairs: bool) -> list[TestSample]:
+    """Test samples that both sides answered, in the parts that labels are drawn from."""
+    sides, judge = _sides(view.result), judge_for(view.judges, criterion)
+    rows = [row for row in view.samples() if _both(row, sides)]
+    said = verdicts(rows, judge.judge, sides) if judge is not None else {}
+    return parted([_test_sample(row, sides, card) for row in rows], said, pairs=pairs)
 
 
 def _out_of_fold(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy import stats
@@ -18,11 +19,12 @@ LEAST_PER_STRATUM = 10
 # See `label_spreads`.
 _PRIOR_LABELS = 5
 LADDER = (50, 100, 200, 400, 800)
+Stratum = TypeVar("Stratum", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Items to label, by their index, in a random order, each with the chance that it had to be drawn."""
+    """Items to label, by their index, a stratum after the other, each with the chance that it had to be drawn."""
 
     indices: IntArray
     probabilities: FloatArray
@@ -44,20 +46,49 @@ class PlanRow:
     settles: bool
 
 
-def score_strata(scores_I: FloatArray, *, n_strata: int = 5) -> IntArray:
+def score_strata(scores_I: FloatArray, *, n_strata: int = 5, least: int = 1) -> IntArray:
     """Stratum (I,) of each item by quantiles of the judge's score, equal scores together, numbered from 0 upwards.
+
+    As many strata as there can be up to n_strata, with `least` items in each.
 
     >>> score_strata(np.array([0.1, 0.9, 0.5, 0.5]), n_strata=2).tolist()
     [0, 1, 0, 0]
     """
     if len(scores_I) == 0 or not np.isfinite(scores_I).all():
         raise ValueError("strata need a finite score for each item, and one item at least")
+    for n in range(n_strata, 1, -1):
+        strata_I = _quantile_strata(scores_I, n)
+        if np.bincount(strata_I).min() >= least:
+            return strata_I
+    return np.zeros(len(scores_I), dtype=np.int64)
+
+
+def _quantile_strata(scores_I: FloatArray, n_strata: int) -> IntArray:
     cuts = np.quantile(scores_I, np.arange(1, n_strata) / n_strata, method="inverted_cdf")
     found_I = np.searchsorted(np.unique(cuts), scores_I, side="left")
     return np.unique(found_I, return_inverse=True)[1].astype(np.int64)
 
 
-def proportional(sizes: Mapping[Hashable, int], n: int, *, least: int = LEAST_PER_STRATUM) -> dict[Hashable, int]:
+def score_parts(scores: Sequence[float | None]) -> tuple[str, ...]:
+    """What the stratum of each item is called; all "" where its score parts nothing.
+
+    Labels are drawn and estimates made by the same parts: nothing but the scores decides them. An item without a score
+    stands at the mean of the others.
+
+    >>> sorted(set(score_parts([*range(20), None])))
+    ["part 1 of 2 by the judge's score", "part 2 of 2 by the judge's score"]
+    """
+    found = [score for score in scores if score is not None]
+    if not found:
+        return ("",) * len(scores)
+    mean = math.fsum(found) / len(found)
+    filled_I = np.array([mean if score is None else score for score in scores], dtype=np.float64)
+    strata_I = score_strata(filled_I, least=LEAST_PER_STRATUM)
+    n = int(strata_I.max()) + 1
+    return tuple(f"part {stratum + 1} of {n} by the judge's score" if n > 1 else "" for stratum in strata_I.tolist())
+
+
+def proportional(sizes: Mapping[Stratum, int], n: int, *, least: int = LEAST_PER_STRATUM) -> dict[Stratum, int]:
     """A first batch of n labels over strata by their sizes, `least` in each where n and its size allow.
 
     >>> proportional({"low": 900, "high": 100}, 50)
@@ -66,27 +97,16 @@ def proportional(sizes: Mapping[Hashable, int], n: int, *, least: int = LEAST_PE
     return _allocate({name: float(size) for name, size in sizes.items()}, sizes, n, least=least)
 
 
-def verdict_spreads(judged_I: FloatArray, strata_I: Sequence[Hashable]) -> dict[Hashable, float]:
-    """Spread of pass or fail labels that calibrated verdicts lead to expect in each stratum: sqrt(mean p (1 - p)).
-
-    Known before there is any label, and needs no correction for having been looked at.
-    """
-    by_stratum: dict[Hashable, list[float]] = {}
-    for score, stratum in zip(judged_I.tolist(), strata_I, strict=True):
-        by_stratum.setdefault(stratum, []).append(score * (1 - score))
-    return {name: math.sqrt(max(0.0, sum(each) / len(each))) for name, each in by_stratum.items()}
-
-
 def label_spreads(
-    errors_n: FloatArray, strata_n: Sequence[Hashable], *, prior: Mapping[Hashable, float] | None = None
-) -> dict[Hashable, float]:
+    errors_n: FloatArray, strata_n: Sequence[Stratum], *, prior: Mapping[Stratum, float] | None = None
+) -> dict[Stratum, float]:
     """Spread of what verdicts leave unexplained (human - lambda * judged), by stratum, from a first batch.
 
     As if five more labels had shown the prior's variance, by default that of all labels within their strata. An
     allocation by the bare spreads of ten labels gives least to the strata that happened to look calm, and intervals
     then cover .84 to .89 (simulated).
     """
-    by_stratum: dict[Hashable, list[float]] = {}
+    by_stratum: dict[Stratum, list[float]] = {}
     for error, stratum in zip(errors_n.tolist(), strata_n, strict=True):
         by_stratum.setdefault(stratum, []).append(error)
     squares = {name: float(((np.array(each) - np.mean(each)) ** 2).sum()) for name, each in by_stratum.items()}
@@ -101,14 +121,14 @@ def label_spreads(
 
 
 def neyman(
-    sizes: Mapping[Hashable, int],
-    spreads: Mapping[Hashable, float],
-    labelled: Mapping[Hashable, int],
+    sizes: Mapping[Stratum, int],
+    spreads: Mapping[Stratum, float],
+    labelled: Mapping[Stratum, int],
     n: int,
-) -> dict[Hashable, int]:
+) -> dict[Stratum, int]:
     """A second batch of n labels, so that both together come as near as can be to size times spread.
 
-    spreads: of each stratum, from `verdict_spreads` or `label_spreads`; labelled: the first batch. Neyman 1934.
+    spreads: of each stratum, from `label_spreads`; labelled: the first batch. Neyman 1934.
 
     >>> neyman({"sure": 500, "unsure": 500}, {"sure": 0.1, "unsure": 0.4}, {"sure": 10, "unsure": 10}, 30)
     {'sure': 0, 'unsure': 30}
@@ -120,7 +140,7 @@ def neyman(
     return _allocate({name: short.get(name, 0.0) for name in sizes}, room, n, least=0)
 
 
-def _shortfalls(wanted: Mapping[Hashable, float], labelled: Mapping[Hashable, int], n: int) -> dict[Hashable, float]:
+def _shortfalls(wanted: Mapping[Stratum, float], labelled: Mapping[Stratum, int], n: int) -> dict[Stratum, float]:
     """Labels that each stratum lacks. What one has beyond its share cannot be taken back: the others share the rest."""
     names = list(wanted)
     while True:
@@ -133,8 +153,8 @@ def _shortfalls(wanted: Mapping[Hashable, float], labelled: Mapping[Hashable, in
 
 
 def _allocate(
-    wanted: Mapping[Hashable, float], room: Mapping[Hashable, int], n: int, *, least: int
-) -> dict[Hashable, int]:
+    wanted: Mapping[Stratum, float], room: Mapping[Stratum, int], n: int, *, least: int
+) -> dict[Stratum, int]:
     """n labels, or all there is room for, in whole numbers near the wanted proportions (Sainte-Lague 1910)."""
     counts = {name: min(least, room[name], n // max(1, len(wanted))) for name in wanted}
     for _ in range(min(n, sum(room.values())) - sum(counts.values())):
@@ -143,18 +163,30 @@ def _allocate(
     return counts
 
 
-def draw(strata_I: Sequence[Hashable], counts: Mapping[Hashable, int], rng: np.random.Generator) -> Drawn:
-    """Items drawn without repeats, `counts` from each stratum, with their chances (labels over items there)."""
+def draw(
+    strata_I: Sequence[Stratum],
+    counts: Mapping[Stratum, int],
+    rng: np.random.Generator,
+    *,
+    labelled_I: Sequence[bool] | None = None,
+) -> Drawn:
+    """Items drawn without repeats, `counts` from each stratum, with their chances (labels over items there).
+
+    A larger count takes what a smaller one takes, and more. labelled_I: items that a batch before this one took, and
+    this one leaves alone. A chance is that of this batch alone, seen from before the first one: a stratum's items are
+    all alike to both.
+    """
+    taken_I = np.zeros(len(strata_I), dtype=bool) if labelled_I is None else np.asarray(labelled_I, dtype=bool)
     chosen: list[tuple[int, float]] = []
     for name, count in counts.items():
-        members = np.flatnonzero([stratum == name for stratum in strata_I])
+        in_I = np.array([stratum == name for stratum in strata_I], dtype=bool)
+        members = np.flatnonzero(in_I & ~taken_I)
         if count > len(members):
             raise ValueError(f"stratum {name!r} has {len(members)} items, and {count} are wanted")
-        chosen += [(int(index), count / len(members)) for index in rng.choice(members, count, replace=False)]
-    order = rng.permutation(len(chosen))
+        chosen += [(int(index), count / int(in_I.sum())) for index in rng.permutation(members)[:count]]
     return Drawn(
-        indices=np.array([chosen[i][0] for i in order], dtype=np.int64),
-        probabilities=np.array([chosen[i][1] for i in order], dtype=np.float64),
+        indices=np.array([index for index, _ in chosen], dtype=np.int64),
+        probabilities=np.array([chance for _, chance in chosen], dtype=np.float64),
     )
 
 

@@ -7,7 +7,7 @@ of labels does not (Bowyer et al. 2025, arXiv:2503.01747, for the reason; simula
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -112,74 +112,3 @@ def _effective(found: PPI, *, simple: bool, most: int) -> float:
     if found.se == 0:
         return float(most)
     return float(np.clip(found.value * (1 - found.value) / found.se**2, 1.0, most))
-
-
-@dataclass(frozen=True, slots=True)
-class RoganGladen:
-    """A rate corrected by the judge's sensitivity and specificity. None where the judge is no better than chance."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    sensitivity: float
-    specificity: float
-    n_positive: int
-    n_negative: int
-
-
-def rogan_gladen(
-    human_n: FloatArray, judged_n: FloatArray, judged_N: FloatArray, *, level: float = 0.95
-) -> RoganGladen:
-    """The rate that would make a judge of this sensitivity and specificity pass as many of the N as it did.
-
-    For a line of sensitivity analysis only: it is wider than `rate` where labels are of the system that is claimed,
-    and assumes that the judge errs alike on both systems where they are not. All scores 0 or 1, both values among
-    the labels. Rogan and Gladen 1978; interval of Lang and Reiczigel 2014, eqs. 5 to 7.
-    """
-    positive_n = np.asarray(human_n) == 1
-    n_positive, n_negative = int(positive_n.sum()), int((~positive_n).sum())
-    if not (n_positive and n_negative and len(judged_N)):
-        raise ValueError("sensitivity and specificity need labels of both values, and items with a verdict only")
-    right_positive = float((np.asarray(judged_n) == 1)[positive_n].sum())
-    right_negative = float((np.asarray(judged_n) == 0)[~positive_n].sum())
-    z = ppi.quantile(level, np.inf)
-    passed = float((np.asarray(judged_N) == 1).sum())
-    plain = _solve(passed / len(judged_N), right_positive / n_positive, right_negative / n_negative)
-    interval = _lang_reiczigel(
-        (passed + z**2 / 2) / (len(judged_N) + z**2),
-        (right_positive + 1) / (n_positive + 2),
-        (right_negative + 1) / (n_negative + 2),
-        (len(judged_N) + z**2, n_positive + 2, n_negative + 2),
-        z,
-    )
-    return RoganGladen(
-        value=None if plain is None else min(1.0, max(0.0, plain)),
-        low=None if plain is None or interval is None else interval[0],
-        high=None if plain is None or interval is None else interval[1],
-        sensitivity=right_positive / n_positive,
-        specificity=right_negative / n_negative,
-        n_positive=n_positive,
-        n_negative=n_negative,
-    )
-
-
-def _solve(passed: float, sensitivity: float, specificity: float) -> float | None:
-    informed = sensitivity + specificity - 1
-    return (passed + specificity - 1) / informed if informed > 0 else None
-
-
-def _lang_reiczigel(
-    passed: float, sensitivity: float, specificity: float, sizes: tuple[float, float, float], z: float
-) -> tuple[float, float] | None:
-    """The interval from shares to which pseudo-counts were added, and their sizes with them."""
-    value = _solve(passed, sensitivity, specificity)
-    if value is None:
-        return None
-    n, n_positive, n_negative = sizes
-    of_positive = sensitivity * (1 - sensitivity) / n_positive
-    of_negative = specificity * (1 - specificity) / n_negative
-    shift = 2 * z**2 * (value * of_positive - (1 - value) * of_negative)
-    variance = passed * (1 - passed) / n + value**2 * of_positive + (1 - value) ** 2 * of_negative
-    half = z * float(np.sqrt(variance)) / (sensitivity + specificity - 1)
-    low, high = value + shift - half, value + shift + half
-    return min(1.0, max(0.0, low)), min(1.0, max(0.0, high))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import signal
@@ -11,12 +12,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.core.judging import Label
 from harness.core.records import RunResult, SampleRow
 from harness.store.encoding import canonical, parse
-from tests.conftest import FAKE, Ran, make_echo_task
+from tests.conftest import FAKE, Ran, make_echo_task, write_rows
 from tests.pipeline.test_judging import JUDGE, KIND
 
 Harness = Callable[..., Ran]
@@ -491,3 +493,153 @@ def test_without_a_server_to_bind_nothing_is_left(harness: Harness, task: Path) 
     refused(ran, "E-PORT", "is in use")
     assert not (task / "labels.jsonl").exists()
     assert not Path("runs/echo/sheets").exists()
+
+
+# The number at the end of a question is the judge's score in thousandths: parts by it are parts by row.
+BY_NUMBER = KIND.replace(
+    "score = sum(word in answer for word in words) / len(words)", "score = int(item.question.split()[-1]) / 1000"
+)
+
+
+@pytest.fixture
+def parted(harness: Harness, tmp_path: Path) -> Path:
+    """A task whose judge tells rows apart: 120 test rows and 60 of validation, in fifths by their numbers."""
+    folder = make_echo_task(tmp_path / "echo")
+    write_rows(folder / "validation.jsonl", range(100, 160))
+    write_rows(folder / "test.jsonl", range(200, 320))
+    add_judge(folder, "loud")
+    assert "/ 1000" in BY_NUMBER
+    (folder / "judges" / "loud" / "loud.py").write_text(BY_NUMBER)
+    ran = harness("run", f"task={folder}", "metrics.primary=judge:loud", "metrics.fallback=exact_match", *FAKE)
+    assert ran.code == 0, ran.err
+    return folder
+
+
+def number_of(question: str) -> int:
+    return int(question.split()[-1])
+
+
+def drawn_numbers(ran: Ran) -> list[int]:
+    """The row of each answer on the sheet that was written."""
+    assert ran.code == 0, ran.err
+    return [number_of(row["question"]) for row in rows_of(Path(ran.out.partition("written: ")[2].split()[0]))]
+
+
+def in_fifths(numbers: set[int], first: int, size: int) -> list[int]:
+    return [sum((number - first) // size == fifth for number in numbers) for fifth in range(5)]
+
+
+def judged_by_hand(ran: Ran, harness: Harness, *words: str) -> None:
+    """The sheet filled in and brought home: 3 everywhere but in the last fifth of test; there 5 for capitals."""
+    file = Path(ran.out.partition("written: ")[2].split()[0])
+    rows = rows_of(file)
+    for row in rows:
+        wild = number_of(row["question"]) >= 296
+        quiet = "1" if number_of(row["question"]) % 2 else "4"
+        row["value"] = "3" if not wild else "5" if row["answer"].isupper() else quiet
+    with file.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert harness("label", *words, f"import={file}", "annotator=eve").code == 0
+
+
+def test_the_next_final_labels_go_where_the_first_ones_varied_and_the_claim_allows_for_it(
+    harness: Harness, parted: Path
+) -> None:
+    run = str(run_of())
+    first = harness("label", run, "round=final", "n=80", "as=csv")
+    assert "prompts by the judge's score, lowest first: 8, 8, 8, 8 and 8, allocated in proportion\n" in first.out
+    asked = set(drawn_numbers(first))
+    assert in_fifths(asked, 200, 24) == [8] * 5
+    judged_by_hand(first, harness, run, "round=final")
+    second = harness("label", run, "round=final", "n=50", "seed=1", "as=csv")
+    more = set(drawn_numbers(second))
+    counts = in_fifths(more, 200, 24)
+    assert sum(counts) == 25
+    assert not asked & more
+    # The others' labels do not vary at all: the last fifth gets the most, all that it has left if need be.
+    assert counts[4] > max(counts[:4])
+    assert f"{', '.join(map(str, counts[:4]))} and {counts[4]}, allocated by the spread of 80 labels\n" in second.out
+    judged_by_hand(second, harness, run, "round=final")
+    assert harness("report", run).out.startswith("People, blind, on 65 of 120 test prompts")
+    claim = json.loads((run_of() / "validation.json").read_text())["validation"]["difference"]
+    assert claim["value"] == pytest.approx(mean_of_fifths(run_of()), abs=1e-9)
+    assert claim["value"] != pytest.approx(plain_mean(run_of()), abs=1e-3)
+
+
+def gaps(run: Path) -> dict[int, float]:
+    """Row -> by people, the candidate's score minus the baseline's."""
+    compared = parse(RunResult, (run / "result.json").read_bytes(), name="result.json").comparisons[-1]
+    scores: dict[int, dict[str, float]] = {}
+    for label in labels_in(run / "labels.jsonl"):
+        [system] = label["systems"]  # type: ignore[misc, attr-defined]
+        scores.setdefault(number_of(str(label["question"])), {})[system] = (int(str(label["value"])) - 1) / 4
+    return {row: each[compared.candidate] - each[compared.baseline] for row, each in scores.items()}
+
+
+def mean_of_fifths(run: Path) -> float:
+    fifths: list[list[float]] = [[], [], [], [], []]
+    for row, gap in gaps(run).items():
+        fifths[(row - 200) // 24].append(gap)
+    return sum(sum(each) / len(each) for each in fifths) / 5
+
+
+def plain_mean(run: Path) -> float:
+    found = gaps(run)
+    return sum(found.values()) / len(found)
+
+
+def test_labels_that_calibrate_a_judge_are_in_proportion_in_every_batch_and_of_new_answers(
+    harness: Harness, parted: Path
+) -> None:
+    """Agreement and transport count all labels alike."""
+    whole = harness("label", f"task={parted}", "n=100000", "as=csv")
+    per_prompt = int(whole.out.partition("60 prompts x ")[2].split(";")[0])
+    n = 20 * per_prompt
+    first = harness("label", f"task={parted}", f"n={n}", "as=csv")
+    asked = set(drawn_numbers(first))
+    assert in_fifths(asked, 100, 12) == [4] * 5
+    judged_by_hand(first, harness, f"task={parted}")
+    again = harness("label", f"task={parted}", f"n={n}", "as=html")
+    assert "all of these have labels: seed=1 asks about others\n" in again.out
+    second = harness("label", f"task={parted}", f"n={n}", "seed=1", "as=csv")
+    assert "all of these have labels" not in second.out
+    assert "4, 4, 4, 4 and 4, allocated in proportion\n" in second.out
+    more = set(drawn_numbers(second))
+    assert in_fifths(more, 100, 12) == [4] * 5
+    assert not asked & more
+    judged_by_hand(second, harness, f"task={parted}")
+    judged_by_hand(harness("label", f"task={parted}", f"n={n}", "seed=2", "as=csv"), harness, f"task={parted}")
+    refused(harness("label", f"task={parted}", "seed=3", "as=csv"), "E-SHEET", f"all {60 * per_prompt} answers")
+
+
+def test_without_a_judge_of_the_question_answers_are_drawn_as_they_come(harness: Harness, parted: Path) -> None:
+    ran = harness("label", f"task={parted}", "n=80", "as=csv", "criterion=tone")
+    assert ran.code == 0, ran.err
+    assert "by the judge's score" not in ran.out
+
+
+def test_pairs_are_drawn_by_how_far_the_judge_sets_them_apart(harness: Harness, parted: Path) -> None:
+    kind = BY_NUMBER.replace("/ 1000", "/ 1000 if item.answer.isupper() else 0.5")
+    (parted / "judges" / "loud" / "loud.py").write_text(kind)
+    ran = harness(
+        "run", f"task={parted}", "metrics.primary=judge:loud", "metrics.fallback=exact_match", *FAKE, "seed=3"
+    )
+    assert ran.code == 0, ran.err
+    run = max(runs(), key=lambda folder: (folder / "result.json").stat().st_mtime)
+    compared = parse(RunResult, (run / "result.json").read_bytes(), name="result.json").comparisons[-1]
+    rows = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
+    sides = (compared.candidate, compared.baseline)
+    lead = {row["id"]: np.subtract(*(row["scores"][side]["judge:loud"] for side in sides)) for row in rows}
+    assert len(set(lead.values())) > 20
+    ran = harness("label", str(run), "round=final", "n=60", "as=csv", "criterion=loudness", "label=pair")
+    assert "prompts by the judge's score, lowest first: " in ran.out, ran.err
+    [sheet] = (run / "sheets").glob("*.json")
+    drawn = [
+        (item["stratum"].partition(", ")[2], lead[item["sample"]]) for item in json.loads(sheet.read_text())["items"]
+    ]
+    parts = sorted({part for part, _ in drawn})
+    assert len(parts) > 1
+    for lower, upper in itertools.pairwise(parts):
+        assert max(gap for part, gap in drawn if part == lower) < min(gap for part, gap in drawn if part == upper)

@@ -46,10 +46,10 @@ def test_the_probability_is_the_share_of_sheets_an_item_is_on() -> None:
     assert all(abs(count - 160) < 5 * np.sqrt(400 * 0.4 * 0.6) for count in counts.values())
 
 
-def test_strata_are_fifths_of_the_judges_scores() -> None:
+def test_strata_are_fifths_by_the_judges_scores() -> None:
     scores = {item.id: number for each in singles(100).values() for number, item in enumerate(each)}
     for each in drawn(80, scores=scores).items:
-        assert f"fifth {scores[each.item.id] // 20 + 1} " in each.stratum
+        assert f"part {scores[each.item.id] // 20 + 1} of 5 by the judge" in each.stratum
 
 
 def test_prompts_that_one_system_alone_has_are_a_part_of_their_own() -> None:

@@ -15,8 +15,8 @@ from harness.stats.allocation import (
     neyman,
     plan,
     proportional,
+    score_parts,
     score_strata,
-    verdict_spreads,
 )
 from harness.stats.ppi import mean
 
@@ -98,6 +98,24 @@ def test_strata_are_quantiles_and_equal_scores_stay_together(rng):
         score_strata(np.array([np.nan, 1.0]))
 
 
+def test_strata_are_as_many_as_have_the_least_items_each():
+    scores = np.arange(35.0)
+    assert np.bincount(score_strata(scores, least=7)).tolist() == [7] * 5
+    assert np.bincount(score_strata(scores, least=10)).tolist() == [12, 12, 11]
+    assert score_strata(scores, least=18).tolist() == [0] * 35
+    # Nine ones of a hundred are too few for a part of their own, ten are not.
+    assert set(score_parts([0.0] * 91 + [1.0] * 9)) == {""}
+    assert score_parts([0.0] * 90 + [1.0] * 10)[-1] == "part 2 of 2 by the judge's score"
+
+
+def test_what_has_no_score_stands_at_the_mean_of_the_others():
+    names = score_parts([*np.arange(50.0), None, None])
+    assert names[0] == "part 1 of 5 by the judge's score"
+    assert names[-2:] == ("part 3 of 5 by the judge's score",) * 2
+    assert score_parts([None, None]) == ("", "")
+    assert score_parts([]) == ()
+
+
 def test_a_first_batch_is_proportional_with_some_labels_everywhere():
     assert proportional({"a": 800, "b": 150, "c": 50}, 100) == {"a": 76, "b": 14, "c": 10}
     assert proportional({"a": 995, "b": 5}, 100) == {"a": 95, "b": 5}  # no more than there are
@@ -119,15 +137,6 @@ def test_labels_that_cannot_be_taken_back_leave_the_rest_to_the_others():
     assert neyman({"a": 50, "b": 50}, {"a": 0.0, "b": 0.0}, {}, 20) == {"a": 10, "b": 10}
 
 
-def test_spreads_of_calibrated_verdicts_are_those_of_the_labels_to_come(rng):
-    chances = np.repeat([0.5, 0.9], 20_000)
-    strata = np.repeat(["unsure", "sure"], 20_000).tolist()
-    labels = (rng.random(40_000) < chances).astype(float)
-    spreads = verdict_spreads(chances, strata)
-    assert spreads["unsure"] == pytest.approx(labels[:20_000].std(), abs=0.01)
-    assert spreads["sure"] == pytest.approx(labels[20_000:].std(), abs=0.01)
-
-
 def test_ten_labels_that_agree_do_not_make_a_stratum_certain():
     errors = np.concatenate([np.zeros(10), np.tile([-0.3, 0.3], 5)])
     spreads = label_spreads(errors, ["calm"] * 10 + ["wild"] * 10)
@@ -145,3 +154,16 @@ def test_drawn_items_are_as_many_as_wanted_and_carry_their_chances(rng):
     assert sum(1 / p for p in chance.values()) == pytest.approx(100)
     with pytest.raises(ValueError, match="has 20 items"):
         draw(strata, {"b": 21}, rng)
+
+
+def test_a_second_batch_leaves_the_first_alone_and_a_larger_one_takes_more_of_the_same():
+    strata, first = ["a"] * 80 + ["b"] * 20, [index % 4 == 0 for index in range(100)]
+    small = draw(strata, {"a": 6, "b": 5}, np.random.default_rng(1), labelled_I=first)
+    large = draw(strata, {"a": 30, "b": 15}, np.random.default_rng(1), labelled_I=first)
+    assert not any(first[index] for index in large.indices)
+    assert set(small.indices.tolist()) < set(large.indices.tolist())
+    assert dict(zip(large.indices.tolist(), large.probabilities.tolist(), strict=True)) == {
+        index: 30 / 80 if index < 80 else 15 / 20 for index in large.indices.tolist()
+    }
+    with pytest.raises(ValueError, match="has 15 items"):
+        draw(strata, {"b": 16}, np.random.default_rng(1), labelled_I=first)

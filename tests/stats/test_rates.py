@@ -1,4 +1,4 @@
-"""Rates: Wilson's interval against statsmodels, the small-count fallback, and Rogan and Gladen by hand."""
+"""Rates: Wilson's interval against statsmodels, and the small-count fallback."""
 
 from __future__ import annotations
 
@@ -78,33 +78,3 @@ def test_a_rate_near_one_stays_within_bounds_and_keeps_some_width(rng):
 def test_scores_that_are_no_rates_are_refused():
     with pytest.raises(ValueError, match="0 or 1"):
         rates.rate(np.array([0.5, 1.0]), np.ones(2), np.ones(2))
-
-
-def test_rogan_gladen_by_hand():
-    """60 of 100 pass with sensitivity 9/10 and specificity 8/10: (.6 + .8 - 1) / (.9 + .8 - 1) = 4/7."""
-    human_n = np.array([1.0] * 10 + [0.0] * 10)
-    judged_n = np.array([1.0] * 9 + [0.0] + [0.0] * 8 + [1.0] * 2)
-    found = rates.rogan_gladen(human_n, judged_n, np.array([1.0] * 60 + [0.0] * 40))
-    assert found.value == pytest.approx(4 / 7)
-    assert (found.sensitivity, found.specificity) == (0.9, 0.8)
-    assert found.low < 4 / 7 < found.high
-
-
-def test_interval_of_rogan_gladen_is_the_plain_delta_interval_where_there_is_much_data():
-    """Their pseudo-counts fade: theta = 1/2, p = .55, var = (p(1-p)/N + theta^2 (.09 + .16) / n) / .7^2."""
-    n, n_judged = 100_000, 1_000_000
-    human_n = np.repeat([1.0, 0.0], n)
-    judged_n = np.concatenate([np.arange(n) % 10 < 9, np.arange(n) % 10 >= 8]).astype(float)
-    judged_N = (np.arange(n_judged) % 100 < 55).astype(float)
-    found = rates.rogan_gladen(human_n, judged_n, judged_N)
-    se = np.sqrt((0.55 * 0.45 / n_judged + 0.25 * (0.09 + 0.16) / n) / 0.7**2)
-    assert found.value == pytest.approx(0.5)
-    assert found.high - found.low == pytest.approx(2 * 1.959964 * se, rel=1e-3)
-
-
-def test_rogan_gladen_of_a_judge_no_better_than_chance_says_nothing():
-    human_n = np.repeat([1.0, 0.0], 10)
-    found = rates.rogan_gladen(human_n, np.tile([1.0, 0.0], 10), np.ones(50))
-    assert (found.value, found.low, found.high) == (None, None, None)
-    with pytest.raises(ValueError, match="both values"):
-        rates.rogan_gladen(np.ones(10), np.ones(10), np.ones(50))

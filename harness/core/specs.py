@@ -239,6 +239,7 @@ class SelectSpec(Spec):
 
     rule: Literal["one_standard_error", "best", "last"] = "one_standard_error"
     patience: int | None = Field(None, ge=1, description="stop after this many checkpoints without a better one")
+    race: bool = Field(False, description="leave checkpoints that fall behind on part of validation out of the rest")
     stop_on: Literal["metric", "loss"] = Field("metric", description="what patience watches on validation")
     min_coverage: Fraction = Field(0.95, description="share of samples a candidate must have answered to be chosen")
 

@@ -34,7 +34,7 @@ class Estimating:
         samples = next(iter(drawn.values())).samples
         return {
             found.name: self.whole(
-                {name: _part_of(one, found.inside) for name, one in drawn.items()},
+                {name: part_of(one, found.inside) for name, one in drawn.items()},
                 used[list(found.inside)],
                 f"{salt} {found.name}",
             )
@@ -112,7 +112,8 @@ def _kept(samples: Sequence[Sample], used: BoolArray) -> list[Sample]:
     return [sample for sample, keep in zip(samples, used, strict=True) if keep]
 
 
-def _part_of(drawn: Drawn, inside: Sequence[int]) -> Drawn:
+def part_of(drawn: Drawn, inside: Sequence[int]) -> Drawn:
+    """The same for the samples at these places."""
     return Drawn(
         [drawn.samples[i] for i in inside],
         drawn.statistics[:, list(inside)],

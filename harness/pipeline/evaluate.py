@@ -21,8 +21,9 @@ from harness.core.records import EvaluationRecord
 from harness.core.types import Arm, BoolArray, Candidate, Completion, Failure, FloatArray, Outcome, Sample, Split
 from harness.pipeline.alarms import alarms, mean_output_tokens
 from harness.pipeline.draws import Drawn, additive, measured
-from harness.pipeline.estimates import Estimating, value_of
+from harness.pipeline.estimates import Estimating, part_of, value_of
 from harness.pipeline.generate import Generated
+from harness.pipeline.outcomes import UNASKED
 from harness.store import layout
 from harness.store.encoding import canonical
 from harness.store.run import RunFolder
@@ -180,26 +181,31 @@ class Evaluator:
             "slices": list[JsonValue](estimating.slices),
         }
         if not self.folder.is_done(stage, inputs):
-            outcomes = [draw.outcomes for draw in draws]
-            drawn = {metric.name: Drawn(samples, per_draw[metric.name], outcomes) for metric in self.metrics}
+            # What a checkpoint was not asked, because it had left the race, is no part of its record.
+            inside = [
+                i for i, row in enumerate(zip(*(draw.outcomes for draw in draws), strict=True)) if UNASKED not in row
+            ]
+            outcomes = [[draw.outcomes[i] for i in inside] for draw in draws]
+            whole = {m.name: Drawn(samples, per_draw[m.name], [draw.outcomes for draw in draws]) for m in self.metrics}
+            drawn, used = {name: part_of(one, inside) for name, one in whole.items()}, answered[inside]
             record = EvaluationRecord(
                 arm=arm.name,
                 split=split,
                 shots=arm.shots,
                 step=arm.checkpoint.step if arm.checkpoint else None,
-                n=len(samples),
-                estimates=estimating.whole(drawn, answered, salt),
-                draws={m.name: estimating.draw_values(m, drawn[m.name], answered) for m in self.metrics},
-                slices=estimating.by_slice(drawn, answered, salt),
-                failures=_failure_counts(draws),
-                finish_reasons=Counter(o.finish_reason for d in draws for o in d.outcomes if isinstance(o, Completion)),
+                n=len(inside),
+                estimates=estimating.whole(drawn, used, salt),
+                draws={m.name: estimating.draw_values(m, drawn[m.name], used) for m in self.metrics},
+                slices=estimating.by_slice(drawn, used, salt),
+                failures=_failure_counts(outcomes),
+                finish_reasons=Counter(o.finish_reason for d in outcomes for o in d if isinstance(o, Completion)),
                 mean_prompt_tokens=fmean([draw.mean_prompt_tokens for draw in draws]),
                 mean_output_tokens=mean_output_tokens(outcomes),
                 adapter_sha256=arm.checkpoint.sha256 if arm.checkpoint else None,
                 adapter_max_logit_change=draws[0].proof.max_logit_change if draws[0].proof else None,
-                alarms=alarms(outcomes, base.outcomes[0] if base is not None else None),
+                alarms=alarms(outcomes, [base.outcomes[0][i] for i in inside] if base is not None else None),
                 instruction=arm.instruction,
-                parts=estimating.parts(drawn, answered, salt) if split == "test" else {},
+                parts=estimating.parts(drawn, used, salt) if split == "test" else {},
             )
             self.folder.finish(stage, inputs, {name: canonical(record)})
         return self.folder.load(EvaluationRecord, name)
@@ -217,6 +223,12 @@ def _to_npy(array: FloatArray) -> bytes:
     return stream.getvalue()
 
 
-def _failure_counts(draws: Sequence[Generated]) -> Mapping[str, int]:
-    failures = [outcome for draw in draws for outcome in draw.outcomes if isinstance(outcome, Failure)]
+def _asked(draws: Sequence[Generated]) -> list[int]:
+    """Places of the samples that count: what a checkpoint was not asked, having left the race, is not in its record."""
+    rows = zip(*(draw.outcomes for draw in draws), strict=True)
+    return [place for place, row in enumerate(rows) if UNASKED not in row]
+
+
+def _failure_counts(draws: Sequence[Sequence[Outcome]]) -> Mapping[str, int]:
+    failures = [outcome for draw in draws for outcome in draw if isinstance(outcome, Failure)]
     return Counter(f"{failure.stage}: {failure.reason}" for failure in failures)

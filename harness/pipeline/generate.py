@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
+from typing import TypeAlias
 
 from pydantic import JsonValue
 
 from harness.core.errors import EnvironmentFault
 from harness.core.protocols import AdapterProof, Backend, Progress
 from harness.core.types import Candidate, Completion, Failure, Outcome, Request, Sample, Sampling, Split
-from harness.pipeline.outcomes import Journaled, decode, encode, hash_requests
+from harness.pipeline.outcomes import UNASKED, Journaled, decode, encode, hash_requests
 from harness.pipeline.stages import Stages
 from harness.prompting import Renderers, ShotPool
 from harness.store import disk, layout
@@ -21,6 +22,9 @@ from harness.store.cache import CachedGeneration, GenerationCache
 from harness.store.encoding import canonical, fingerprint, parse
 
 _N_PROBES = 4
+
+# Given each candidate's outcomes so far by sample id, which grow as it goes on: the ids that each should have next.
+Rounds: TypeAlias = Callable[[Sequence[Mapping[str, Outcome]]], Iterator[Sequence[Sequence[str]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +39,16 @@ class Generated:
 
 @dataclass(frozen=True)
 class _Asked:
-    """One candidate's requests on a split, and the files that will hold what came of them."""
+    """One candidate's requests on a split, and the files that will hold what came of them.
+
+    question: all that decides the outcomes. race: what decides which of them are asked for; empty for all.
+    """
 
     candidate: Candidate
     split: Split
     requests: tuple[Request, ...]
-    inputs: Mapping[str, JsonValue]
+    question: Mapping[str, JsonValue]
+    race: Mapping[str, JsonValue]
 
     @property
     def stage(self) -> str:
@@ -51,8 +59,12 @@ class _Asked:
         return layout.evaluation(self.candidate.name, self.split)
 
     @property
+    def inputs(self) -> Mapping[str, JsonValue]:
+        return {**self.question, "race": dict(self.race)} if self.race else self.question
+
+    @property
     def key(self) -> str:
-        return fingerprint(self.inputs)
+        return fingerprint(self.question)
 
     def files(self, made: CachedGeneration) -> dict[str, bytes]:
         return {f"{self.folder}/{layout.OUTCOMES}": made.outcomes, f"{self.folder}/{layout.PROOF}": made.proof}
@@ -80,9 +92,29 @@ class Generation:
 
         What is left goes to the backend as one batch, so that it can order all of it.
         """
-        asked = [self._asked(candidate, split, samples) for candidate in candidates]
+        asked = [self._asked(candidate, split, samples, {}) for candidate in candidates]
         if new := [each for each in asked if not self._known(each)]:
-            self._answer(new)
+            ids = [[request.id for request in each.requests] for each in new]
+            self._answer(new, lambda _: iter([ids]))
+        return tuple(map(self._generated, asked))
+
+    def race(
+        self,
+        candidates: Sequence[Candidate],
+        split: Split,
+        samples: Sequence[Sample],
+        rounds: Rounds,
+        rules: Mapping[str, JsonValue],
+    ) -> tuple[Generated, ...]:
+        """The same, but each candidate is asked what `rounds` wants of it; the other samples' outcomes are UNASKED.
+
+        rules: what decides the rounds besides the outcomes.
+        """
+        together: list[JsonValue] = [each.checkpoint.sha256 if each.checkpoint else None for each in candidates]
+        race = {**rules, "candidates": together}
+        asked = [self._asked(candidate, split, samples, race) for candidate in candidates]
+        if not all(self.stages.is_done(each.stage, each.inputs) for each in asked):
+            self._answer(asked, rounds)
         return tuple(map(self._generated, asked))
 
     def requests(self, candidate: Candidate, split: Split, samples: Sequence[Sample]) -> tuple[Request, ...]:
@@ -93,15 +125,17 @@ class Generation:
             for sample, ids in zip(samples, self._prompts(candidate, split, samples), strict=True)
         )
 
-    def _asked(self, candidate: Candidate, split: Split, samples: Sequence[Sample]) -> _Asked:
+    def _asked(
+        self, candidate: Candidate, split: Split, samples: Sequence[Sample], race: Mapping[str, JsonValue]
+    ) -> _Asked:
         requests = self.requests(candidate, split, samples)
-        inputs: dict[str, JsonValue] = {
+        question: dict[str, JsonValue] = {
             "requests": hash_requests(requests),
             "checkpoint": candidate.checkpoint.sha256 if candidate.checkpoint else None,
             "backend": dict(self.generator),
             "tokenizer": self.backend.tokenizer.sha256,
         }
-        return _Asked(candidate, split, requests, inputs)
+        return _Asked(candidate, split, requests, question, race)
 
     def _prompts(self, candidate: Candidate, split: Split, samples: Sequence[Sample]) -> tuple[tuple[int, ...], ...]:
         k, draw, place = candidate.shots, candidate.draw, (split, candidate.instruction)
@@ -124,48 +158,53 @@ class Generation:
         self.stages.reused(asked.stage, len(asked.requests))
         return True
 
-    def _answer(self, asked: Sequence[_Asked]) -> None:
-        """Outcomes of several candidates, each candidate's durable as a whole once its last one is there."""
+    def _answer(self, asked: Sequence[_Asked], rounds: Rounds) -> None:
+        """Outcomes of several candidates, durable as they come; and each candidate's as a file once all are there."""
         title = asked[0].stage if len(asked) == 1 else f"evaluate {len(asked)} candidates on {asked[0].split}"
-        with self.stages.timed(title) as progress, self._opened(asked) as answers:
+        with self.stages.timed(title) as progress, self._opened(asked) as journals:
             proofs = [self._prove(each) for each in asked]
-            for place in self._arriving(asked, answers, progress):
-                self._finish(asked[place], answers[place], proofs[place])
+            for wanted in rounds([journal.outcomes for journal in journals]):
+                self._ask(asked, journals, wanted, progress)
+            for each, journal, proof in zip(asked, journals, proofs, strict=True):
+                journal.flush()
+                self._finish(each, journal.outcomes, proof)
 
     @contextmanager
     def _opened(self, asked: Sequence[_Asked]) -> Iterator[list[Journaled]]:
         """The journals of the candidates, and what killed attempts left in them."""
         with ExitStack() as stack:
-            yield [stack.enter_context(Journaled(self._journal(each), each.key)) for each in asked]
+            yield [stack.enter_context(Journaled(self._journal(each), fingerprint(each.inputs))) for each in asked]
 
-    def _arriving(self, asked: Sequence[_Asked], answers: Sequence[Journaled], progress: Progress) -> Iterator[int]:
-        """Ask for what is missing; the place of each candidate as soon as it has all of its outcomes."""
+    def _ask(
+        self,
+        asked: Sequence[_Asked],
+        journals: Sequence[Journaled],
+        wanted: Sequence[Sequence[str]],
+        progress: Progress,
+    ) -> None:
+        """Ask for those of the wanted outcomes that are not there yet, all candidates' as one batch."""
         owners: dict[str, tuple[int, str]] = {}
         todo: list[Request] = []
-        for place, (each, have) in enumerate(zip(asked, answers, strict=True)):
-            missing = [request for request in each.requests if request.id not in have.outcomes]
-            if not missing:
-                yield place
-            for request in missing:
-                tagged = f"{place} {request.id}"
-                owners[tagged] = place, request.id
-                todo.append(replace(request, id=tagged))
-        total = sum(len(each.requests) for each in asked)
-        left = [len(each.requests) - len(have.outcomes) for each, have in zip(asked, answers, strict=True)]
+        for place, (each, ids) in enumerate(zip(asked, map(set, wanted), strict=True)):
+            missing = ids - journals[place].outcomes.keys()
+            for request in each.requests:
+                if request.id in missing:
+                    tagged = f"{place} {request.id}"
+                    owners[tagged] = place, request.id
+                    todo.append(replace(request, id=tagged))
+        total = sum(map(len, wanted))
+        done = total - len(todo)
         for tagged, outcome in self.backend.generate(todo) if todo else ():
-            place, request_id = owners[tagged]
-            left[place] -= request_id not in answers[place].outcomes
-            answers[place].add(request_id, outcome)
-            progress(total - sum(left), total, "")
-            if not left[place]:
-                yield place
-        for each, n in zip(asked, left, strict=True):
-            _require_all(each, n)
+            place, request_id = owners.pop(tagged)
+            journals[place].add(request_id, outcome)
+            done += 1
+            progress(done, total, "")
+        if owners:
+            raise _unanswered(owners, n_asked=len(todo))
         progress(total, total, "")
 
-    def _finish(self, asked: _Asked, answers: Journaled, proof: AdapterProof | None) -> None:
-        answers.flush()
-        outcomes = {request.id: self._cleaned(answers.outcomes[request.id]) for request in asked.requests}
+    def _finish(self, asked: _Asked, found: Mapping[str, Outcome], proof: AdapterProof | None) -> None:
+        outcomes = {request.id: self._cleaned(found.get(request.id, UNASKED)) for request in asked.requests}
         made = CachedGeneration(encode(asked.requests, outcomes), canonical(proof))
         if all(isinstance(outcome, Completion) for outcome in outcomes.values()):
             self._keep(asked.key, made)
@@ -200,10 +239,10 @@ class Generation:
         return replace(outcome, text=self.renderers.own.clean(outcome.text))
 
 
-def _require_all(asked: _Asked, n_missing: int) -> None:
-    if n_missing:
-        raise EnvironmentFault(
-            f"the backend gave no outcome for {n_missing} of {len(asked.requests)} requests of {asked.candidate.name}",
-            fix="this is a defect of the backend: every request must come back as a completion or a failure",
-            code="E-BACKEND",
-        )
+def _unanswered(owners: Mapping[str, tuple[int, str]], n_asked: int) -> EnvironmentFault:
+    first = next(iter(owners.values()))[1]
+    return EnvironmentFault(
+        f"the backend gave no outcome for {len(owners)} of {n_asked} requests, first {first!r}",
+        fix="this is a defect of the backend: every request must come back as a completion or a failure",
+        code="E-BACKEND",
+    )

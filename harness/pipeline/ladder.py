@@ -1,7 +1,8 @@
 """The order of a run's work on validation: baselines and checkpoints in as few batches as the backend allows.
 
 Where training can stop for a moment, each checkpoint is evaluated as it comes, and people see its score. An engine that
-must give its memory away first trains to the end, and then answers for all candidates in one batch.
+must give its memory away first trains to the end, and then answers for all candidates in one batch. So do checkpoints
+that race each other.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from harness.pipeline import stopping
 from harness.pipeline.arms import tuned_arm, untuned_arms
 from harness.pipeline.evaluate import Evaluator, ValidationEvaluation
 from harness.pipeline.prepare import Plugins, Prepared
+from harness.pipeline.racing import racing
 from harness.pipeline.stages import Stages
 from harness.pipeline.tune import tune
 
@@ -21,7 +23,7 @@ def on_validation(
     prepared: Prepared, plugins: Plugins, stages: Stages, evaluator: Evaluator
 ) -> tuple[Evaluations, Evaluations]:
     """The evaluations of the untuned arms, and those of every checkpoint in order of steps."""
-    if prepared.backend.trains_in_place:
+    if prepared.backend.trains_in_place and not prepared.spec.select.race:
         return _as_they_come(prepared, plugins, stages, evaluator)
     return _train_first(prepared, plugins, stages, evaluator)
 
@@ -60,5 +62,9 @@ def _train_first(
 
     checkpoints = tune(prepared, plugins, stages, enough)
     untuned, tuned = untuned_arms(spec), tuple(map(tuned_arm, checkpoints))
-    found = evaluator.on_validation((*untuned, *tuned), prepared.dataset.split("validation"))
+    samples = prepared.dataset.split("validation")
+    if spec.select.race:
+        base = evaluator.on_validation(untuned, samples)
+        return base, racing(evaluator, spec.seed).on_validation(tuned, samples, base=base[0])
+    found = evaluator.on_validation((*untuned, *tuned), samples)
     return found[: len(untuned)], found[len(untuned) :]

@@ -17,6 +17,9 @@ from harness.store import disk
 from harness.store.encoding import canonical
 from harness.store.journal import Journal
 
+# Of a sample that a checkpoint was never asked, because it had left the race for being chosen.
+UNASKED = Failure("race", "not asked: the checkpoint had left the race")
+
 # Outcomes are made durable in groups: what a crash can cost is at most one group.
 _GROUP = 32
 _GROUP_S = 1.0

@@ -19,6 +19,7 @@ from harness.core.types import Sample, Sampling, TokenRow
 from harness.data import Dataset, read
 from harness.metrics.context import MetricContext
 from harness.pipeline.judging import JudgeMetric
+from harness.pipeline.racing import require_additive
 from harness.pipeline.rendering import Prompts, Rendered, from_bytes, long_shots, render, special_texts
 from harness.prompting import Renderer, Renderers, ShotPool
 from harness.store.cache import ContentCache
@@ -142,6 +143,7 @@ def prepare(identified: Identified, plugins: Plugins, renderings: ContentCache |
     spec, dataset = identified.spec, identified.dataset
     _check_settings(spec, dataset)
     backend = plugins.backend.create(spec.model, spec.backend, thinking=spec.task.prompting.thinking)
+    _check_order(spec, backend)
     renderers = Renderers(backend.tokenizer, spec.task.prompting, train_on_all=spec.task.data.train_on == "all")
     renderer = renderers.own
     _check_prompting(spec, backend)
@@ -197,6 +199,18 @@ def _check_settings(spec: RunSpec, dataset: Dataset) -> None:
         raise HarnessError(
             "select.patience watches validation, and there are no validation rows",
             fix="add validation rows, or leave select.patience out",
+            code="E-CONFLICT",
+        )
+
+
+def _check_order(spec: RunSpec, backend: Backend) -> None:
+    """Refuse to stop training by a metric that is measured after training."""
+    watching = spec.select.patience is not None and spec.select.stop_on == "metric"
+    why = "select.race=true" if spec.select.race else f"backend={spec.backend.name}"
+    if watching and (spec.select.race or not backend.trains_in_place):
+        raise HarnessError(
+            f"select.patience watches the metric of each checkpoint, and with {why} all of them answer after training",
+            fix=f"select.stop_on=loss, or leave out {'select.race' if spec.select.race else 'select.patience'}",
             code="E-CONFLICT",
         )
 
@@ -287,6 +301,8 @@ def make_metrics(spec: RunSpec, dataset: Dataset, plugins: Plugins) -> tuple[Any
     metrics = {name: _make(name, asked, dataset, plugins) for name in asked.names}
     _refuse_one_name_for_two(metrics)
     _refuse_impossible_effect(spec, metrics[asked.primary])
+    if spec.select.race:
+        require_additive([metrics[name] for name in (asked.primary, asked.fallback) if name is not None])
     for metric in metrics.values():
         if isinstance(metric, JudgeMetric):
             metric.configured.require_sound(spec.seed, spec.backend.name)

@@ -16,6 +16,7 @@ from harness.core.types import BoolArray, FloatArray, Outcome, Sample
 from harness.pipeline.draws import additive_steps, resamples_for
 from harness.pipeline.estimates import clusters_of, rng_for
 from harness.pipeline.evaluate import ValidationEvaluation
+from harness.pipeline.outcomes import UNASKED
 from harness.stats.selection import Choice, choose
 
 # How many checkpoints a judge that may not choose alone leaves to choose among.
@@ -54,11 +55,7 @@ def select(
     to the metric; of any other grade it has no say here: one that may drive is the metric itself.
     """
     arms = (*untuned, *checkpoints)
-    excluded = {
-        e.arm.name: f"{e.coverage(metric):.1%} of its answers could be scored"
-        for e in arms
-        if _too_few(e, metric, spec)
-    }
+    excluded = {e.arm.name: _why_few(e, metric) for e in arms if _too_few(e, metric, spec)}
     eligible = [e for e in checkpoints if not _too_few(e, metric, spec)]
     if checkpoints and not eligible:
         raise EnvironmentFault(
@@ -200,11 +197,11 @@ def _too_few(evaluation: ValidationEvaluation, metric: AnyMetric, spec: SelectSp
     return evaluation.coverage(metric) < spec.min_coverage
 
 
-def _why_few(evaluation: ValidationEvaluation, metric: AnyMetric, spec: SelectSpec) -> str:
-    answered = float(evaluation.answered.mean())
-    if answered < spec.min_coverage:
-        return f"answered {answered:.1%} of the samples"
-    return f"could be scored on {evaluation.coverage(metric):.1%} of the samples"
+def _why_few(evaluation: ValidationEvaluation, metric: AnyMetric) -> str:
+    n_unasked = sum(outcome == UNASKED for outcome in evaluation.outcomes[0])
+    if n_unasked:
+        return f"left the race after {len(evaluation.samples) - n_unasked} of {len(evaluation.samples)} samples"
+    return f"{evaluation.coverage(metric):.1%} of its answers could be scored"
 
 
 def _step(evaluation: ValidationEvaluation) -> int:

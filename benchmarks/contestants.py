@@ -113,21 +113,33 @@ def contestants(*, with_trl: bool) -> Mapping[str, Contestant]:
     }
 
 
-def harness(material: Material, out: Path) -> Outcome:
+def harness(material: Material, out: Path, *, after_step: Callable[[], None] = lambda: None) -> Outcome:
     """The project's own `lora` trainer, through its own door."""
-    model = ModelSpec.model_validate({"name": str(material.model), "dtype": material.dtype, "device": "cpu"})
+    model = ModelSpec.model_validate({"name": str(material.model), "dtype": material.dtype, "device": material.device})
     loaded = HFKind().create(model, BackendSpec(), thinking=False).model
     ends: list[Moment] = []
     sink = _Sink(out)
-    list(lora.trainer.train(loaded, material.pool, (), material.spec, sink, lambda *_: ends.append(_now())))
+
+    def note(*_: object) -> None:
+        ends.append(_now())
+        after_step()
+
+    list(lora.trainer.train(loaded, material.pool, (), material.spec, sink, note))
     return Outcome(tuple(ends), tuple(_seen_by_harness(material.rows_of(i + 1)) for i in range(len(ends))), out)
 
 
-def trainer(material: Material, out: Path, *, per_batch: int = 16, sampling: str = "sequential") -> Outcome:
+def trainer(
+    material: Material,
+    out: Path,
+    *,
+    per_batch: int = 16,
+    sampling: str = "sequential",
+    after_step: Callable[[], None] = lambda: None,
+) -> Outcome:
     """transformers' Trainer on a peft model."""
     arguments = TrainingArguments(**_arguments(material, out, per_batch, sampling))
     model, tokenizer = _peft_model(material), AutoTokenizer.from_pretrained(material.model)
-    log = _Log()
+    log = _Log(after_step)
     loop = _counting(Trainer, log)(
         model=model,
         args=arguments,
@@ -150,7 +162,7 @@ def sft(material: Material, out: Path, *, options: Mapping[str, object], samplin
         n_tokens = sum(len(row.ids) for row in material.in_order)
         arguments |= {"per_device_train_batch_size": 1, "max_length": round(n_tokens / material.n_steps)}
     model, tokenizer = _peft_model(material), AutoTokenizer.from_pretrained(material.model)
-    log = _Log()
+    log = _Log(lambda: None)
     loop = _counting(SFTTrainer, log)(
         model=model,
         args=SFTConfig(**arguments),
@@ -202,6 +214,7 @@ class _Sink:
 class _Log(TrainerCallback):  # type: ignore[misc]
     """What a Trainer was given and when its steps ended."""
 
+    after_step: Callable[[], None]
     ends: list[Moment] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     step: Seen = Seen(0, 0)
@@ -210,6 +223,7 @@ class _Log(TrainerCallback):  # type: ignore[misc]
         self.ends.append(_now())
         self.seen.append(self.step)
         self.step = Seen(0, 0)
+        self.after_step()
 
 
 def _counting(kind: type[Trainer], log: _Log) -> type[Trainer]:
@@ -247,7 +261,7 @@ def _arguments(material: Material, out: Path, per_batch: int, sampling: str) -> 
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
-        "use_cpu": True,
+        "use_cpu": material.device == "cpu",
     }
 
 
@@ -292,4 +306,7 @@ def _seen_by_harness(rows: Sequence[TokenRow]) -> Seen:
 
 
 def _now() -> Moment:
+    if torch.cuda.is_available():
+        # What a step has asked of a GPU is done before the step is.
+        torch.cuda.synchronize()
     return Moment(time.perf_counter(), time.process_time())

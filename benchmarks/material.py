@@ -37,6 +37,7 @@ class Material:
     n_steps: int
     spec: LoraSpec
     dtype: Literal["float32", "bfloat16"]
+    device: str = "cpu"
 
     def rows_of(self, step: int) -> list[TokenRow]:
         """The rows of a step, counted from 1, as the harness draws them."""
@@ -48,9 +49,8 @@ class Material:
         return [row for step in range(1, self.n_steps + 1) for row in self.rows_of(step)]
 
 
-def settings(n_rows: int, n_steps: int, *, seed: int, dropout: float) -> LoraSpec:
+def settings(n_rows: int, n_steps: int, *, seed: int, dropout: float, batch_rows: int = 16) -> LoraSpec:
     """The settings that all contestants share. No warm-up: its first step differs between libraries."""
-    batch_rows = 16
     return LoraSpec(
         epochs=n_steps * batch_rows / n_rows,
         lr=1e-3,
@@ -81,10 +81,10 @@ def rows_of_tasks(names: Sequence[str], split: Literal["train", "validation"], m
     return rows
 
 
-def write_model(folder: Path) -> Path:
-    """A Llama of 22 million random weights with 16,384 embeddings, and the demo model's tokenizer beside it."""
+def write_model(folder: Path, vocabulary: int = 16_384) -> Path:
+    """A Llama of random weights, 22 million with 16,384 embeddings, and the demo model's tokenizer beside it."""
     config = LlamaConfig(
-        vocab_size=16_384,
+        vocab_size=vocabulary,
         hidden_size=384,
         intermediate_size=1_024,
         num_hidden_layers=9,
@@ -96,9 +96,14 @@ def write_model(folder: Path) -> Path:
         eos_token_id=1,
         pad_token_id=0,
     )
+    return write_llama(folder, config, torch.float32)
+
+
+def write_llama(folder: Path, config: LlamaConfig, dtype: torch.dtype) -> Path:
+    """Random weights from a fixed seed, and the demo model's tokenizer."""
     with torch.random.fork_rng(), quietly():
         torch.manual_seed(0)
-        LlamaForCausalLM(config).save_pretrained(folder)
+        LlamaForCausalLM(config).to(dtype).save_pretrained(folder)
     for file in DEMO_FOLDER.iterdir():
         if file.name.startswith(("tokenizer", "chat_template")):
             (folder / file.name).write_bytes(file.read_bytes())

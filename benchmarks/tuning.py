@@ -1,6 +1,7 @@
 """How fast the tuning loop is beside transformers.Trainer and TRL's SFTTrainer, and whether all learn the same.
 
 python -m benchmarks.tuning
+python -m benchmarks.tuning --memory
 
 All contestants train in one process, one after the other, again and again: what else the machine does hits all alike.
 """
@@ -8,16 +9,13 @@ All contestants train in one process, one after the other, again and again: what
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,8 +27,9 @@ from accelerate.state import AcceleratorState
 
 from benchmarks.contestants import Contestant, Outcome, contestants, harness, validation_loss
 from benchmarks.material import TASKS, Material, rows_of_tasks, settings, whole_steps, write_model
+from benchmarks.measuring import RESULTS, write
+from benchmarks.memory import measure_memory
 
-_RESULTS = Path(__file__).parent / "results" / "tuning.json"
 _LIBRARIES = ("torch", "transformers", "peft", "accelerate", "trl")
 
 
@@ -55,6 +54,10 @@ class Line:
 def main(words: Sequence[str] | None = None) -> None:
     """Measure, print a table, write the results."""
     asked = _arguments(words)
+    if asked.memory:
+        sys.stdout.write(measure_memory(asked.out or RESULTS / "tuning_memory.json", asked.threads))
+        return
+    out = asked.out or RESULTS / "tuning.json"
     torch.set_num_threads(asked.threads)
     with tempfile.TemporaryDirectory() as scratch:
         material = material_of(asked, Path(scratch))
@@ -67,16 +70,14 @@ def main(words: Sequence[str] | None = None) -> None:
         for outcomes, losses in rounds(runners, material, asked.repeats, Path(scratch)):
             # After every round, so that a run that is stopped leaves what it has measured.
             lines = [line(name, outcomes, losses[name]) for name in runners]
-            asked.out.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(document(asked, material, lines, seeds), indent=2)
-            asked.out.write_text(text + "\n", encoding="utf-8")
+            write(out, chosen(asked, material), _LIBRARIES, found(lines, seeds))
     sys.stdout.write(f"{table(lines)}\nlosses of the harness by seed: {', '.join(f'{loss:.4f}' for loss in seeds)}\n")
 
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="trainings of each contestant")
-    parser.add_argument("--steps", type=int, default=10, help="optimiser steps of a training, of 16 rows each")
+    parser.add_argument("--steps", type=int, default=5, help="optimiser steps of a training, of 16 rows each")
     parser.add_argument("--seeds", type=int, default=5, help="seeds whose losses say how much chance moves them")
     parser.add_argument("--dropout", type=float, default=0.0, help="of the adapter; 0 makes losses comparable exactly")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
@@ -85,7 +86,8 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", default=["*"], help="contestants by name, such as 'Trainer*'; and the harness"
     )
-    parser.add_argument("--out", type=Path, default=_RESULTS)
+    parser.add_argument("--memory", action="store_true", help="the memory of a step by vocabulary, and nothing else")
+    parser.add_argument("--out", type=Path, help="file of results")
     return parser.parse_args(words)
 
 
@@ -161,51 +163,29 @@ def table(lines: Sequence[Line]) -> str:
     return "\n".join([head, "|---|--:|--:|--:|--:|--:|--:|---|", *rows])
 
 
-def document(
-    asked: argparse.Namespace, material: Material, lines: Sequence[Line], seeds: Sequence[float]
-) -> dict[str, object]:
-    """Everything a reader needs to judge the numbers; no host, no path."""
+def chosen(asked: argparse.Namespace, material: Material) -> dict[str, object]:
+    """What was asked for, and what rows that gave."""
     rows = material.in_order
     return {
-        "machine": machine(),
         "threads": asked.threads,
-        "libraries": {name: version(name) for name in _LIBRARIES if find_spec(name) is not None},
-        "material": {
-            "tasks": asked.tasks,
-            "dtype": material.dtype,
-            "steps": material.n_steps,
-            "rows_a_step": material.spec.batch_rows,
-            "tokens_a_row": round(sum(len(row.ids) for row in rows) / len(rows), 1),
-            "completion_tokens_a_row": round(sum(row.n_targets for row in rows) / len(rows), 1),
-            "rank": material.spec.rank,
-            "dropout": material.spec.dropout,
-        },
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "tasks": asked.tasks,
+        "dtype": material.dtype,
+        "steps": material.n_steps,
+        "rows_a_step": material.spec.batch_rows,
+        "tokens_a_row": round(sum(len(row.ids) for row in rows) / len(rows), 1),
+        "completion_tokens_a_row": round(sum(row.n_targets for row in rows) / len(rows), 1),
+        "rank": material.spec.rank,
+        "dropout": material.spec.dropout,
+    }
+
+
+def found(lines: Sequence[Line], seeds: Sequence[float]) -> dict[str, object]:
+    """What was measured."""
+    return {
         "harness_losses_by_seed": list(seeds),
         "contestants": [{field: getattr(x, field) for field in Line.__slots__} for x in lines],
     }
-
-
-def machine() -> dict[str, object]:
-    """Processor, memory and system."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(memory / 2**30),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-    }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = (
-        [text.partition(":")[2].strip() for text in info.read_text().splitlines() if text.startswith("model name")]
-        if info.exists()
-        else []
-    )
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ BANNED = {
     "eval", "exec", "pickle.load", "pickle.loads", "torch.load", "dill.loads", "joblib.load", "shelve.open",
     "marshal.loads", "yaml.load", "tempfile.mktemp", "jinja2.Template",
 }  # fmt: skip
+# What a process of the harness is sent by the one that started it, through a pipe of its own: no data, no file.
+FROM_ITS_PARENT = {("harness/metrics/worker.py", "pickle.loads")}
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
@@ -29,7 +31,8 @@ def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_runs_code_from_data(path: Path) -> None:
     for name, call in calls(ast.parse(path.read_text())):
-        assert name not in BANNED, f"{path}:{call.lineno} calls {name}"
+        banned = name in BANNED and (str(path.relative_to(ROOT)), name) not in FROM_ITS_PARENT
+        assert not banned, f"{path}:{call.lineno} calls {name}"
         for keyword in call.keywords:
             spelled = f"{keyword.arg}={ast.unparse(keyword.value)}"
             assert spelled not in ("allow_pickle=True", "shell=True", "verify=False"), f"{path}:{call.lineno}"
@@ -46,7 +49,7 @@ def test_only_the_command_line_prints_or_exits(path: Path) -> None:
 
 
 def test_the_clock_is_read_only_for_progress_and_events() -> None:
-    allowed = {"events.py", "stages.py", "generate.py", "display.py"}
+    allowed = {"events.py", "stages.py", "outcomes.py", "display.py"}
     for path in SOURCES:
         if path.name in allowed or "demo" in path.parts:
             continue

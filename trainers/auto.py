@@ -17,6 +17,7 @@ from harness.core.protocols import CheckpointSink, Progress, Trainer, TrainPlan
 from harness.core.types import Checkpoint, TokenRow
 from trainers.lora import AdapterSpec, LoraSpec
 from trainers.lora import trainer as lora
+from trainers.settings import require_kernels
 
 DEFAULT = LoraSpec()
 FEW_ROWS, SHORT_TOKENS = 1000, 500
@@ -111,6 +112,7 @@ class AutoTrainer:
     ) -> tuple[BaseModel, tuple[str, ...]]:
         """Nothing left open, and a sentence for every setting that was decided or kept."""
         assert isinstance(spec, AutoSpec)
+        require_kernels(spec)
         situation = situation_of(rows, model, spec.larger_from)
         found = advice(situation)
         epochs, why_epochs = _epochs(spec, situation, found)

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import BaseModel, Field, JsonValue
 
+from harness.core.errors import HarnessError
 from harness.core.protocols import CheckpointSink, Progress, Trainer, TrainPlan
 from harness.core.types import Checkpoint, TokenRow
-from trainers.settings import TuningSpec, plan
+from trainers.settings import TuningSpec, plan, require_kernels
 
 
 class FullSpec(TuningSpec):
@@ -25,12 +26,16 @@ class FullTrainer:
     """`harness.core.protocols.Trainer`; checkpoints are whole models that transformers loads."""
 
     spec_type: type[BaseModel] = FullSpec
-    backends = ("hf",)
+    backends = ("hf", "vllm")
 
     def settle(
         self, rows: Sequence[TokenRow], spec: BaseModel, model: Mapping[str, JsonValue]
     ) -> tuple[BaseModel, tuple[str, ...]]:
-        """As it is: nothing depends on the data or the model."""
+        """As it is; E-CONFLICT for a quantised model, whose bits no gradient changes, E-EXTRA for a missing package."""
+        assert isinstance(spec, FullSpec)
+        require_kernels(spec)
+        if "quantization" in model:
+            raise quantized()
         return spec, ()
 
     def plan(self, rows: Sequence[TokenRow], spec: BaseModel) -> TrainPlan:
@@ -53,8 +58,19 @@ class FullTrainer:
 
         assert isinstance(spec, FullSpec)
         loaded = loaded_model(model)
+        if loaded.quantization != "none":
+            raise quantized()
         job = Job(loaded, tuple(train_rows), tuple(validation_rows), spec, sink, progress)
         return train(job, lambda: TunedModel(loaded, spec))
+
+
+def quantized() -> HarnessError:
+    """The error for weights that cannot be trained."""
+    return HarnessError(
+        "full tuning changes every weight, and those of a quantised model cannot be changed",
+        fix="trainer=lora, or model.quantization=none",
+        code="E-CONFLICT",
+    )
 
 
 trainer: Trainer = FullTrainer()

@@ -77,7 +77,7 @@ class GivenTrainer:
     """`harness.core.protocols.Trainer` of one checkpoint, copied and checked, not trained."""
 
     spec_type: type[BaseModel] = GivenSpec
-    backends = ("hf",)
+    backends = ("hf", "vllm")
 
     def settle(
         self, rows: Sequence[TokenRow], spec: BaseModel, model: Mapping[str, JsonValue]
@@ -116,15 +116,26 @@ class GivenTrainer:
         before = _verified(given, spec)
         loaded = loaded_model(model)
         if given.kind == "full":
+            _require_whole(loaded)
             _require_same_model(given, loaded.folder)
-        checkpoint = _measured(loaded, _checkpoint(given), validation_rows)
-        final = sink.save(checkpoint, partial(_copy, given), lambda _: None)
+        checkpoint = measured(loaded, checkpoint_of(given), validation_rows)
+        final = sink.save(checkpoint, partial(copy_files, given), lambda _: None)
         _verified(given, spec.model_copy(update={"sha256": before}))
         progress(1, 1, "")
         yield final
 
 
 trainer: Trainer = GivenTrainer()
+
+
+def _require_whole(loaded: LoadedModel) -> None:
+    """A tuned model's weights are numbers of their own, and cannot take the place of bits; E-CONFLICT."""
+    if loaded.quantization != "none":
+        raise HarnessError(
+            "a tuned model cannot be put on a quantised base",
+            fix="model.quantization=none, or an adapter as trainer.path",
+            code="E-CONFLICT",
+        )
 
 
 def look_at(spec: GivenSpec) -> Given:
@@ -254,7 +265,8 @@ def _require_same_model(given: Given, base: Path) -> None:
         )
 
 
-def _checkpoint(given: Given) -> Checkpoint:
+def checkpoint_of(given: Given) -> Checkpoint:
+    """The files where they are, without figures of validation."""
     origin = given.origin
     return Checkpoint(
         step=origin.step,
@@ -269,10 +281,11 @@ def _checkpoint(given: Given) -> Checkpoint:
     )
 
 
-def _measured(loaded: LoadedModel, checkpoint: Checkpoint, rows: Sequence[TokenRow]) -> Checkpoint:
+def measured(loaded: LoadedModel, checkpoint: Checkpoint, rows: Sequence[TokenRow]) -> Checkpoint:
     """The checkpoint put on the model, which checks it, with its figures on the validation rows."""
     import torch
 
+    from harness.models.loss import projection_of
     from trainers.loop import accumulate
 
     try:
@@ -286,6 +299,7 @@ def _measured(loaded: LoadedModel, checkpoint: Checkpoint, rows: Sequence[TokenR
                 precision=nullcontext(),
                 as_tree=False,
                 backward=None,
+                projection=projection_of(loaded.model, loaded.device),
             )
     except EnvironmentFault as err:
         if err.code != "E-ADAPTER":
@@ -303,7 +317,8 @@ def _measured(loaded: LoadedModel, checkpoint: Checkpoint, rows: Sequence[TokenR
     return replace(checkpoint, validation_loss=figures.mean_loss, validation_accuracy=figures.accuracy)
 
 
-def _copy(given: Given, target: Path) -> None:
+def copy_files(given: Given, target: Path) -> None:
+    """The files as a checkpoint of a run: an adapter from elsewhere gets its configuration's hash into its weights'."""
     for file in given.files:
         shutil.copyfile(file, target / file.name)
     if given.kind == "adapter" and not given.is_of_a_run:

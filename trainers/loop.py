@@ -7,8 +7,9 @@ Axes: B rows, T positions, N positions with loss.
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +23,18 @@ from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.protocols import CheckpointSink, Progress
 from harness.core.types import Checkpoint, TokenRow
 from harness.models.forward import logits_at, padded
+from harness.models.fused import fused_adapters
 from harness.models.loading import LoadedModel
+from harness.models.loss import Projection, projection_of, states_before, summed_loss
 from harness.models.memory import free_memory, is_out_of_memory
-from harness.models.tree import attending_trees, computes_trees, tree_logits, tree_of
+from harness.models.tree import attending_trees, computes_trees, tree_inputs, tree_of
 from trainers.batches import micro_batches, rows_of_step
-from trainers.fused import fused_adapters
+from trainers.kernels import patched, patches_of
 from trainers.settings import TuningSpec, checkpoint_steps, learning_rate, steps_per_epoch, total_steps
 from trainers.state import fingerprint_of, read_state, write_state
-from trainers.tuned import Tuned
+from trainers.tuned import Tuned, set_gradient_checkpointing
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,10 @@ class _Loop:
         )
         self._accelerator = Accelerator(cpu=job.loaded.device.type == "cpu", mixed_precision="no")
         longest = max(len(row.ids) for row in (*job.train_rows, *job.validation_rows))
-        self._as_tree = computes_trees(tuned.model, job.loaded.device, longest)
+        self._patches = patches_of(tuned.model, job.loaded.device, job.spec)
+        with patched(self._patches):
+            self._as_tree = computes_trees(tuned.model, job.loaded.device, longest)
+            self._projection = projection_of(tuned.model, job.loaded.device)
         self._fingerprint = fingerprint_of(job.loaded, job.train_rows, job.spec)
         self._last = last
         self._step = self._restored(last)
@@ -150,8 +158,7 @@ class _Loop:
         rows = [self._job.train_rows[i] for i in chosen]
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self._step, self._total, spec)
-        with _seeded(spec.seed, self._step, self._job.loaded.device):
-            figures = self._gradient(rows)
+        figures = self._gradient(rows)
         norm = self._accelerator.clip_grad_norm_(self._parameters.values(), spec.clip)
         if not math.isfinite(figures.loss) or norm is None or not math.isfinite(float(norm)):
             raise self._not_finite(figures)
@@ -160,28 +167,51 @@ class _Loop:
         return figures
 
     def _gradient(self, rows: Sequence[TokenRow]) -> Figures:
-        try:
+        """Of one step; from the first on that memory does not suffice for, with gradient checkpointing if it may."""
+        while True:
+            try:
+                with _seeded(self._job.spec.seed, self._step, self._job.loaded.device):
+                    return self._accumulated(rows, self._accelerator.backward)
+            except (MemoryError, RuntimeError) as err:
+                if not is_out_of_memory(err):
+                    raise
+            # Outside of the except clause: its traceback would keep the failed batch's tensors alive.
+            self._optimizer.zero_grad(set_to_none=True)
+            free_memory()
+            if not self._can_save_memory():
+                raise self._out_of_memory()
+            set_gradient_checkpointing(self._tuned.model, on=True)
+            _LOG.warning("memory ran out in step %d: on with gradient checkpointing, which is slower", self._step)
+
+    def _can_save_memory(self) -> bool:
+        """Whether gradient checkpointing may be and is not yet on."""
+        model = self._tuned.model
+        allowed = self._job.spec.gradient_checkpointing == "auto"
+        known = bool(getattr(model, "supports_gradient_checkpointing", False))
+        return allowed and known and not getattr(model, "is_gradient_checkpointing", False)
+
+    def _out_of_memory(self) -> EnvironmentFault:
+        budget = self._job.spec.tokens_per_batch
+        saves = "" if self._job.spec.gradient_checkpointing else "; trainer.gradient_checkpointing=auto saves more"
+        # Never made smaller silently: what was asked for is what is recorded.
+        return EnvironmentFault(
+            f"memory ran out in step {self._step} with {budget} tokens in a batch",
+            fix=f"trainer.tokens_per_batch={max(1, budget // 2)} gives the same result in less memory{saves}",
+            code="E-OOM",
+        )
+
+    def _accumulated(self, rows: Sequence[TokenRow], backward: Callable[[Tensor], None] | None) -> Figures:
+        with patched(self._patches):
             return accumulate(
                 self._tuned.model,
                 rows,
                 self._job.spec.tokens_per_batch,
                 device=self._job.loaded.device,
-                precision=self._precision(),
+                precision=precision(self._job.loaded, self._job.spec),
                 as_tree=self._as_tree,
-                backward=self._accelerator.backward,
+                backward=backward,
+                projection=self._projection,
             )
-        except (MemoryError, RuntimeError) as err:
-            if not is_out_of_memory(err):
-                raise
-            budget = self._job.spec.tokens_per_batch
-            # Never made smaller silently: what was asked for is what is recorded.
-            free_memory()
-            raise EnvironmentFault(
-                f"memory ran out in step {self._step} with {budget} tokens in a batch",
-                fix=f"trainer.tokens_per_batch={max(1, budget // 2)} gives the same result in less memory; "
-                "trainer.gradient_checkpointing=true saves more",
-                code="E-OOM",
-            ) from err
 
     def _save(self, figures: Figures) -> Checkpoint:
         self._tuned.check()
@@ -206,18 +236,7 @@ class _Loop:
     def _validate(self) -> Figures:
         self._tuned.model.eval()
         with torch.no_grad():
-            return accumulate(
-                self._tuned.model,
-                self._job.validation_rows,
-                self._job.spec.tokens_per_batch,
-                device=self._job.loaded.device,
-                precision=self._precision(),
-                as_tree=self._as_tree,
-                backward=None,
-            )
-
-    def _precision(self) -> AbstractContextManager[object]:
-        return precision(self._job.loaded, self._job.spec)
+            return self._accumulated(self._job.validation_rows, None)
 
     def _not_finite(self, figures: Figures) -> EnvironmentFault:
         kept = f"the checkpoint of step {self._last.step} is kept" if self._last else "there is no checkpoint yet"
@@ -237,52 +256,65 @@ def accumulate(
     precision: AbstractContextManager[object],
     as_tree: bool,
     backward: Callable[[Tensor], None] | None,
+    projection: Projection | None = None,
 ) -> Figures:
     """Figures of the rows, and with `backward` the gradient of their mean loss over completion tokens.
 
     Each token weighs the same however the rows are cut into batches: sums are divided by the tokens of all rows.
-    as_tree: compute what rows have in common once; for models that `computes_trees`.
+    as_tree: compute what rows have in common once; for models that `computes_trees`. projection: as `projection_of` has
+    found it; without, logits are computed whole.
     """
     n_targets = sum(row.n_targets for row in rows)
-    predict = predictions_on_tree if as_tree else predictions
-    figures = Figures()
+    look = look_on_tree if as_tree else look_padded
+    found: list[tuple[Tensor, Tensor, int]] = []
     # Around the backward pass too: with gradient checkpointing, it computes attention again.
     with fused_adapters(model), attending_trees(model) if as_tree else nullcontext():
         for batch in micro_batches(rows, tokens_per_batch):
             with precision:
-                logits_NV, targets_N = predict(model, batch, device)
-            loss = cross_entropy(logits_NV.float(), targets_N, reduction="sum")
+                loss, n_correct = losses(model, look(batch, device), projection)
             if backward is not None:
                 backward(loss / n_targets)
-            n_correct = int((logits_NV.argmax(-1) == targets_N).sum())
-            figures += Figures(float(loss.detach()), n_correct, len(targets_N))
-    return figures
+            found.append((loss.detach(), n_correct, sum(row.n_targets for row in batch)))
+    # Read only now: while a GPU computes a batch, the next one is laid out.
+    return sum((Figures(float(loss), int(n_correct), n) for loss, n_correct, n in found), Figures())
 
 
-def predictions(model: nn.Module, rows: Sequence[TokenRow], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Logits (N, V) where a token with loss comes next, and those tokens (N,)."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a model is called with, at which flat positions of it a token with loss comes next (N,), and those (N,)."""
+
+    inputs: Mapping[str, object]
+    before_N: Tensor
+    targets_N: Tensor
+
+
+def look_padded(rows: Sequence[TokenRow], device: torch.device) -> Look:
+    """Each row by itself, padded to the longest."""
     ids_BT, mask_BT, positions_BT = padded([row.ids for row in rows], device, side="right")
     width = ids_BT.shape[1]
     places = [i * width + t for i, row in enumerate(rows) for t, counts in enumerate(row.loss) if counts]
     index_N = torch.tensor(places, device=device)
-    logits_NV, _ = logits_at(
-        model,
-        index_N - 1,
-        input_ids=ids_BT,
-        attention_mask=mask_BT,
-        position_ids=positions_BT,
-        use_cache=False,
-    )
-    return logits_NV, ids_BT.reshape(-1)[index_N]
+    inputs = {"input_ids": ids_BT, "attention_mask": mask_BT, "position_ids": positions_BT, "use_cache": False}
+    return Look(inputs, index_N - 1, ids_BT.reshape(-1)[index_N])
 
 
-def predictions_on_tree(model: nn.Module, rows: Sequence[TokenRow], device: torch.device) -> tuple[Tensor, Tensor]:
-    """What `predictions` gives, in less time; within `attending_trees(model)`."""
+def look_on_tree(rows: Sequence[TokenRow], device: torch.device) -> Look:
+    """What rows begin with alike once; for use within `attending_trees(model)`."""
     tree = tree_of([row.ids for row in rows], device)
     places = [(i, t) for i, row in enumerate(rows) for t, counts in enumerate(row.loss) if counts]
     before_N = torch.tensor([tree.nodes[i][t - 1] for i, t in places], device=device)
     targets_N = torch.tensor([rows[i].ids[t] for i, t in places], device=device)
-    return tree_logits(model, tree, before_N), targets_N
+    return Look(tree_inputs(tree), before_N, targets_N)
+
+
+def losses(model: nn.Module, look: Look, projection: Projection | None) -> tuple[Tensor, Tensor]:
+    """Cross-entropy in nats summed over the tokens with loss, and how many of them were likeliest."""
+    if projection is not None:
+        states_NH = states_before(model, projection, look.before_N, **look.inputs)
+        return summed_loss(projection, states_NH, look.targets_N)
+    logits_NV, _ = logits_at(model, look.before_N, **look.inputs)
+    n_correct = (logits_NV.argmax(-1) == look.targets_N).sum()
+    return cross_entropy(logits_NV.float(), look.targets_N, reduction="sum"), n_correct
 
 
 def precision(loaded: LoadedModel, spec: TuningSpec) -> AbstractContextManager[object]:

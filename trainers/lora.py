@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, JsonValue, model_validator
 
 from harness.core.protocols import CheckpointSink, Progress, Trainer, TrainPlan
 from harness.core.types import Checkpoint, TokenRow
-from trainers.settings import PortionSpec, TuningSpec, plan
+from trainers.settings import PortionSpec, TuningSpec, plan, require_kernels
 
 
 class AdapterSpec(PortionSpec):
@@ -45,12 +45,14 @@ class LoraTrainer:
     """`harness.core.protocols.Trainer`; checkpoints are adapters that peft loads."""
 
     spec_type: type[BaseModel] = LoraSpec
-    backends = ("hf",)
+    backends = ("hf", "vllm")
 
     def settle(
         self, rows: Sequence[TokenRow], spec: BaseModel, model: Mapping[str, JsonValue]
     ) -> tuple[BaseModel, tuple[str, ...]]:
-        """As it is: nothing depends on the data or the model."""
+        """As it is: nothing depends on the data or the model. E-EXTRA where a package is missing."""
+        assert isinstance(spec, LoraSpec)
+        require_kernels(spec)
         return spec, ()
 
     def plan(self, rows: Sequence[TokenRow], spec: BaseModel) -> TrainPlan:

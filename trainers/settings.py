@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -31,7 +32,10 @@ class PortionSpec(Spec):
         "epoch", description="epoch, or a number of steps"
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 if the model is in it")
-    gradient_checkpointing: bool = Field(False, description="less memory, a third more time")
+    gradient_checkpointing: Literal["auto"] | bool = Field(
+        "auto", description="less memory, a third more time; auto: from when memory runs out; changes no result"
+    )
+    kernels: Literal["none", "liger"] = Field("none", description="liger: its layers for GPUs, in training only")
     seed: int = Field(0, ge=0, le=2**31 - 1)
 
 
@@ -40,6 +44,16 @@ class TuningSpec(PortionSpec):
 
     epochs: float = Field(3.0, gt=0, description="passes over the training rows")
     lr: float = Field(2e-4, gt=0, description="highest learning rate")
+
+
+def require_kernels(spec: PortionSpec) -> None:
+    """E-EXTRA where the package that has the kernels asked for is not installed."""
+    if spec.kernels == "liger" and find_spec("liger_kernel") is None:
+        raise HarnessError(
+            "trainer.kernels=liger needs liger-kernel, which is not installed",
+            fix='pip install "sft-harness[liger]" -c constraints.txt, or trainer.kernels=none',
+            code="E-EXTRA",
+        )
 
 
 def steps_per_epoch(n_rows: int, spec: TuningSpec) -> int:

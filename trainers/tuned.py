@@ -25,6 +25,7 @@ from trainers.noise import add_noise
 from trainers.settings import TuningSpec
 
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_PART = 2**20
 
 
 class Tuned(Protocol):
@@ -65,7 +66,7 @@ class TunedAdapter:
         self._checksum = checksum(loaded.switch.base_tensors())
         self._name = _start(loaded, spec)
         self._quieten = add_noise(self.model, spec.neftune)
-        _set_gradient_checkpointing(self.model, on=spec.gradient_checkpointing)
+        set_gradient_checkpointing(self.model, on=spec.gradient_checkpointing is True)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """The adapter's matrices."""
@@ -92,7 +93,7 @@ class TunedAdapter:
     def close(self) -> None:
         """Take the adapter, and what was added for training, out of the model."""
         self._quieten()
-        _set_gradient_checkpointing(self.model, on=False)
+        set_gradient_checkpointing(self.model, on=False)
         self._switch.stop_training(self._name)
 
 
@@ -106,7 +107,7 @@ class TunedModel:
         self.model = read_weights(loaded.folder, torch.float32).to(loaded.device)
         self.model.requires_grad_(True)
         add_noise(self.model, spec.neftune)
-        _set_gradient_checkpointing(self.model, on=spec.gradient_checkpointing)
+        set_gradient_checkpointing(self.model, on=spec.gradient_checkpointing is True)
         self.resume()
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -154,7 +155,9 @@ def checksum(tensors: dict[str, Tensor]) -> int:
     total = 0
     for tensor in tensors.values():
         bits = tensor.contiguous().view(-1).view(_INTEGERS[tensor.element_size()])
-        total = (31 * total + int(bits.sum(dtype=torch.int64))) % 2**63
+        # In parts, for a sum in more bits than its terms have copies them.
+        found = sum(int(part.sum(dtype=torch.int64).item()) for part in torch.split(bits, _PART))
+        total = (31 * total + found) % 2**63
     return total
 
 
@@ -182,7 +185,8 @@ def _start(loaded: LoadedModel, spec: LoraSpec) -> str:
         ) from err
 
 
-def _set_gradient_checkpointing(model: nn.Module, *, on: bool) -> None:
+def set_gradient_checkpointing(model: nn.Module, *, on: bool) -> None:
+    """Compute a layer's inside again in the backward pass instead of keeping it, or not."""
     if on:
         model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
     elif getattr(model, "is_gradient_checkpointing", False):

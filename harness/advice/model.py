@@ -144,7 +144,7 @@ def _size(case: _Case) -> Iterator[Line]:
     yield Line(
         "memory",
         f"{chosen.size} by LoRA: {chosen.lora:.1f} GB, or {chosen.lora_least:.1f} GB with a small "
-        "trainer.tokens_per_batch and trainer.gradient_checkpointing=true; "
+        "trainer.tokens_per_batch and gradient checkpointing, which then comes on by itself; "
         f"in use {chosen.use:.1f} GB; full tuning {chosen.full:.1f} GB",
         f"usable: {usable}; 2 bytes a parameter, {TRAIN_TOKENS:,} tokens a step or the longest row, "
         f"{CACHE_TOKENS:,} tokens of cache",

@@ -28,6 +28,7 @@ class Facts:
     row_problems: Mapping[str, str]
     selection_rule: str
     bounded: bool
+    in_bytes: bool
     splits: Mapping[Split, tuple[Sample, ...]]
     folded: Mapping[str, str]
 

@@ -46,6 +46,7 @@ def audit(
     row_problems: Mapping[str, str],
     selection_rule: str,
     bounded: bool = True,
+    in_bytes: bool = False,
 ) -> AuditRecord:
     """Everything found while reading, and then by every check. Fatal findings block a run; nothing is raised here.
 
@@ -53,6 +54,7 @@ def audit(
     rendered are left out and stand in `row_problems` (sample id -> sentence).
     special_texts: how the tokenizer spells its control tokens. selection_rule: `select.rule`.
     bounded: whether the primary metric runs from 0 to 1; of others no detectable difference is known beforehand.
+    in_bytes: whether lengths are of bytes, for want of the model's tokenizer.
     """
     facts = Facts(
         dataset=dataset,
@@ -63,6 +65,7 @@ def audit(
         row_problems=row_problems,
         selection_rule=selection_rule,
         bounded=bounded,
+        in_bytes=in_bytes,
         splits={split: dataset.split(split) for split in SPLITS},
         folded=folded_questions(dataset.samples),
     )

@@ -13,6 +13,7 @@ from harness.core.types import Message, Role
 
 ROLES: Mapping[Role, int] = {"system": 256, "user": 257, "assistant": 258}
 END = 259
+_LAST_BYTE = 255
 
 
 class ByteTokenizer:
@@ -22,6 +23,7 @@ class ByteTokenizer:
     name: what the hash is made of, for tokens of another meaning are another tokenizer.
     """
 
+    counts_bytes = False
     eos_id: int | None = END
     bos_id: int | None = None
     special_ids = frozenset({*ROLES.values(), END})
@@ -68,22 +70,18 @@ class ByteTokenizer:
         """
         if not self.special_ids.intersection(ids):
             return None
-        *heads, last = self._parts(ids)
-        if last != (ROLES["assistant"], b"", False) or any(not ended for _, _, ended in heads):
+        places = [place for place, token in enumerate(ids) if token > _LAST_BYTE]
+        *pairs, last = places
+        if last != len(ids) - 1 or ids[last] != ROLES["assistant"]:
             raise ValueError("the prompt does not end where an assistant's turn begins")
+        begins, ends = pairs[::2], pairs[1::2]
+        if [ids[place] for place in ends] != [END] * len(begins) or END in [ids[place] for place in begins]:
+            raise ValueError("a turn has no end")
+        if [0, *(place + 1 for place in ends)] != [*begins, last]:
+            raise ValueError("there are words outside of all turns")
         roles = {token: role for role, token in ROLES.items()}
-        return tuple(Message(roles[token], words.decode(errors="backslashreplace")) for token, words, _ in heads)
-
-    def _parts(self, ids: Sequence[int]) -> list[tuple[int, bytes, bool]]:
-        """(role token, words, whether it has an end) for each turn; ValueError for tokens outside of turns."""
-        parts: list[tuple[int, bytearray, bool]] = []
-        for token in ids:
-            if token in ROLES.values():
-                parts.append((token, bytearray(), False))
-            elif not parts or parts[-1][2]:
-                raise ValueError("there are words outside of all turns")
-            elif token == END:
-                parts[-1] = (*parts[-1][:2], True)
-            else:
-                parts[-1][1].append(token)
-        return [(token, bytes(words), ended) for token, words, ended in parts]
+        words = (bytes(ids[start + 1 : stop]) for start, stop in zip(begins, ends, strict=True))
+        return tuple(
+            Message(roles[ids[start]], said.decode(errors="backslashreplace"))
+            for start, said in zip(begins, words, strict=True)
+        )

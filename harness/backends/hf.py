@@ -22,7 +22,7 @@ from harness.core.protocols import AdapterProof, BackendKind
 from harness.core.specs import BackendSpec, ModelSpec
 from harness.core.types import Checkpoint, Failure, FloatArray, Outcome, Request
 from harness.models.context import context_length
-from harness.models.location import locate, model_identity, parameter_count
+from harness.models.location import locate, model_identity, parameter_count, quantization_identity
 from harness.models.tokenizer import HFTokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class HFKind:
         """Hash of the model's files or its commit on the Hub, its size, and the chat template given beside it."""
         template = {} if model.template is None else {"template": _sha256(Path(model.template).expanduser())}
         folder = locate(model)
-        return {**model_identity(folder), **_size(folder), **template}
+        return {**model_identity(folder), **_size(folder), **quantization_identity(model), **template}
 
     def create(self, model: ModelSpec, options: BackendSpec, *, thinking: bool) -> HFBackend:
         """The backend of a model. thinking: what chat templates that ask are told."""

@@ -29,6 +29,7 @@ from harness.core.protocols import AdapterProof, Backend, BackendKind, Tokenizer
 from harness.core.specs import BackendSpec, ModelSpec
 from harness.core.types import Checkpoint, Failure, FloatArray, Outcome, Request, Sampling
 from harness.data.display import quote
+from harness.models.endings import continuation_text
 
 if TYPE_CHECKING:
     from harness.backends.remote.asking import Asking
@@ -160,6 +161,7 @@ class OpenAIBackend:
 
     def label_scores(self, requests: Sequence[Request], labels: Labels) -> Iterator[tuple[str, LabelScores | Failure]]:
         """(request id, scores): the server's log-probabilities where it tells all, else counted from replies."""
+        from harness.backends.remote.asking import apart
         from harness.backends.remote.labels import label_scores
         from harness.backends.remote.probe import require_unchanged
 
@@ -169,7 +171,8 @@ class OpenAIBackend:
         if fitting := [request for request in requests if failures[request.id] is None]:
             found = self._found
             with _fields_explained():
-                yield from label_scores(self._client, found.asking, fitting, labels, self._options.n_samples)
+                for group in apart(fitting):
+                    yield from label_scores(self._client, found.asking, group, labels, self._options.n_samples)
             require_unchanged(self._client, found)
 
     def hidden(self, requests: Sequence[Request]) -> Iterator[tuple[str, FloatArray | Failure]]:
@@ -204,14 +207,18 @@ class OpenAIBackend:
                 self.__dict__.pop(name, None)
 
     def _generated(self, asking: Asking, asked: Mapping[str, Request]) -> Iterator[tuple[str, Outcome]]:
+        from harness.backends.remote.asking import apart
         from harness.backends.remote.replies import Reply
 
         room = {name: prompt_failure(r, r.sampling.max_tokens, self.context_length) for name, r in asked.items()}
         yield from ((name, failure) for name, failure in room.items() if failure is not None)
-        calls = [asking.call(request, name) for name, request in asked.items() if room[name] is None]
+        groups = list(apart(request for name, request in asked.items() if room[name] is None))
+        for group in groups:
+            asking.served_as(group[0].checkpoint)
         with _fields_explained():
-            for name, answer in self._client.answers(calls):
-                yield name, asking.outcome(answer, asked[name]) if isinstance(answer, Reply) else answer
+            for group in groups:
+                for name, answer in self._client.answers(asking.call(request, request.id) for request in group):
+                    yield name, asking.outcome(answer, asked[name]) if isinstance(answer, Reply) else answer
 
     def _tell_of_retries(self, asked: Mapping[str, Request]) -> None:
         """Whose requests were sent more than once, for a reader who wonders whether that shows."""
@@ -245,8 +252,6 @@ class OpenAIBackend:
 
     def _text_of(self, prompt: Sequence[int], ids: Sequence[int]) -> str:
         # The same function as backend=hf uses, in a module that needs torch.
-        from harness.models.decoding import continuation_text
-
         return continuation_text(self._tokenizer, prompt, ids)
 
 

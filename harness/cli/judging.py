@@ -158,7 +158,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """How many labels show an effect of this size, by themselves and beside a judge's verdicts."""
-    from harness.stats.allocation import labels_needed
+    from harness.stats.planning import labels_needed
 
     asked, rest = _plan_words(words)
     if asked.sd is not None and asked.rho is not None:

@@ -10,15 +10,19 @@ from typing import cast
 from pydantic import BaseModel
 
 from harness import registry
+from harness.backends.choice import choose
 from harness.catalogue import TASK_FILE
 from harness.config.mistakes import all_at_once, validated
 from harness.config.task import AskedTask, asked_task
 from harness.config.words import Nested, known_fields, leaves, overlay, split_words
 from harness.core.errors import HarnessError
 from harness.core.protocols import Trainer
-from harness.core.specs import RunSpec, TaskSpec
+from harness.core.specs import BackendSpec, RunSpec, TaskSpec
 from harness.data.display import quote
 from harness.scaffold import preset
+
+# In place of a backend's name: whichever does best here.
+AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,11 @@ def resolve(words: Sequence[str], *, drop_bad: bool = False) -> Settings:
     spec = validated(RunSpec, run, "", origins, mistakes)
     if mistakes or spec is None or trainer_spec is None:
         raise all_at_once(mistakes)
-    spec = spec.model_copy(update={"trainer": trainer_spec.model_dump(mode="json")})
+    backend, why = _backend(spec)
+    if why:
+        origins["backend.name"] = f"auto: {why}"
+        notes = (*notes, f"backend=auto is {backend.name} here: {why}")
+    spec = spec.model_copy(update={"trainer": trainer_spec.model_dump(mode="json"), "backend": backend})
     all_notes = (*asked.notes, *notes)
     return Settings(
         spec, trainer, trainer_spec, asked.folder, out, tuple(words), _all_origins(spec, origins), all_notes
@@ -106,6 +114,14 @@ def _trainer_settings(asked: AskedTask, named: str | None) -> tuple[str, Nested,
         return named or intended, settings, ()
     note = f"[trainer] of {TASK_FILE} is for {intended}: {', '.join(sorted(settings))} not used"
     return named, {}, (note,)
+
+
+def _backend(spec: RunSpec) -> tuple[BackendSpec, str]:
+    """The backend by its own name, so that the same engine is the same run; and why it was chosen, if it was."""
+    if spec.backend.name != AUTO:
+        return spec.backend, ""
+    choice = choose(spec.model)
+    return spec.backend.model_copy(update={"name": choice.name}), choice.reason
 
 
 def _all_origins(spec: RunSpec, origins: Mapping[str, str]) -> Mapping[str, str]:

@@ -32,13 +32,13 @@ ALIASES = {
     "system": "prompting.system",
     "template": "model.template",
     "patience": "select.patience",
-    "base_url": "backend.base_url",
 }
 TASK_SECTIONS = ("data", "prompting", "generation", "metrics")
 # A word that names the thing itself: model=X is model.name=X.
 NAMES = {
     "model": "model.name",
     "backend": "backend.name",
+    "base_url": "backend.base_url",
     "trainer": "trainer.name",
     "data": "data.source",
     "metric": "metrics.primary",

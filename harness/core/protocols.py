@@ -29,6 +29,11 @@ class Tokenizer(Protocol):
     @property
     def special_ids(self) -> frozenset[int]: ...
     @property
+    def counts_bytes(self) -> bool:
+        """Whether its tokens stand for bytes of a model whose own tokens nobody here knows."""
+        ...
+
+    @property
     def sha256(self) -> str:
         """Hash of vocabulary, rules and chat template."""
         ...
@@ -192,6 +197,15 @@ class Backend(Generator, Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """A backend whose calls cost somebody something: it says beforehand how much."""
+
+    def estimate(self, requests: Sequence[Request]) -> object:
+        """What some requests take at most; its text is shown to people."""
+        ...
 
 
 class BackendKind(Protocol):

@@ -1,4 +1,4 @@
-"""BLEU by sacrebleu: its tokenizers and segment statistics, its formula on their sum.
+"""BLEU as sacrebleu has it: its tokenizers, the same statistics of a segment, its formula on their sum.
 
 With tokenize = "auto" each sample's reference decides: 13a for Latin script, sacrebleu's zh for Chinese, intl for other
 scripts with spaces, and 13a around single characters where words are not spaced (Japanese, Thai, Lao, Khmer, Burmese).
@@ -19,7 +19,8 @@ from harness.core.protocols import Metric
 from harness.core.specs import Spec
 from harness.core.types import FloatArray, Sample
 from harness.metrics.context import VERSION, MetricContext, parse_options, reference_counts
-from harness.metrics.segments import segment_statistics, with_spaces
+from harness.metrics.overlap import matched_ngrams
+from harness.metrics.segments import with_spaces
 from harness.metrics.tokens import Script, script_of, spelled
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Bleu:
     higher_is_better: bool = True
     best: float = 100.0
     worst: float = 0.0
+    portable: bool = True
 
     def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
         """(N, 10), see above."""
@@ -71,8 +73,11 @@ class Bleu:
         return statistics
 
     def _measure_group(self, choice: str, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
-        texts = with_spaces(samples, completions) if choice == _CHARACTERS else (samples, completions)
-        return segment_statistics(self.scorers[choice], *texts, n_statistics=N_STATISTICS)
+        if choice == _CHARACTERS:
+            samples, completions = with_spaces(samples, completions)
+        scorer = self.scorers[choice]
+        rows = [_row(scorer, s.references, text) for s, text in zip(samples, completions, strict=True)]
+        return np.array(rows, dtype=np.float64)
 
     def value(self, totals: FloatArray) -> FloatArray:
         """Brevity penalty times the geometric mean of the smoothed n-gram precisions."""
@@ -81,6 +86,19 @@ class Bleu:
     def per_sample(self, statistics: FloatArray) -> FloatArray:
         """sacrebleu's sentence BLEU: orders that a short completion does not have are left out."""
         return corpus_bleu(statistics, smooth=self.smooth, effective_order=True)
+
+
+def _row(scorer: BLEU, references: Sequence[str], completion: str) -> list[int]:
+    """Statistics of one sample, equal to sacrebleu's and of its tokens; of equally close references the shorter.
+
+    scorer: it remembers the tokens of the last 65,536 texts, so those of references are made once for all arms.
+    """
+    tokens = scorer._preprocess_segment(completion).split()
+    wanted = [scorer._preprocess_segment(reference).split() for reference in references]
+    n_out = len(tokens)
+    closest = min((abs(n_out - len(each)), len(each)) for each in wanted)[1]
+    totals = [max(0, n_out - n) for n in range(ORDER)]
+    return [n_out, closest, *matched_ngrams(wanted, tokens, ORDER), *totals]
 
 
 def create(context: MetricContext) -> Metric:

@@ -22,6 +22,7 @@ class MeanMetric:
 
     `harness.stats` recognises this layout and uses exact intervals and tests where scores are 0 or 1.
     caveats: what the metric cannot do for this task's texts, said to people after its name; every metric may have them.
+    portable: other processes may measure it, see `harness.metrics.parallel`; then `score` must pickle.
     """
 
     name: str
@@ -31,6 +32,7 @@ class MeanMetric:
     best: float = 1.0
     worst: float = 0.0
     caveats: tuple[str, ...] = ()
+    portable: bool = False
 
     def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
         """(N, 2): score and 1."""

@@ -1,4 +1,4 @@
-"""ROUGE by rouge-score, the f-measure; several references: the best one.
+"""ROUGE, the f-measure: rouge-score's tokens and numbers, counted by `overlap.py`; several references: the best one.
 
 rouge-score's tokenizer keeps a-z and 0-9 only: in other scripts nothing is left to compare, and even the reference
 itself scores 0. So a sample whose reference is not in Latin script is compared by Unicode's words, and by single
@@ -8,6 +8,8 @@ characters in scripts without spaces between words; the signature says which ("t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import Literal
 
@@ -17,9 +19,12 @@ from harness.core.protocols import Metric
 from harness.core.specs import Spec
 from harness.metrics.context import VERSION, MetricContext, parse_options, toml_key, yes_no
 from harness.metrics.mean import MeanMetric
+from harness.metrics.overlap import Tokens, bigram_f, subsequence_f, unigram_f, union_subsequence_f
 from harness.metrics.tokens import Script, is_english, script_of, scripts_of, spelled, words
 
+Kind = Literal["rouge1", "rouge2", "rougeL", "rougeLsum"]
 _ASCII, _UNICODE = "a-z0-9", "unicode-words+characters"
+_F = {"rouge1": unigram_f, "rouge2": bigram_f, "rougeL": subsequence_f}
 
 
 class Options(Spec):
@@ -31,17 +36,52 @@ class Options(Spec):
     )
 
 
-class UnicodeWords:
-    """A tokenizer for rouge-score: lower-case words of any script, characters where words are not spaced."""
+@dataclass(frozen=True, slots=True)
+class RougeScore:
+    """The f-measure of one completion: tokens as options and script say, counted in one of ROUGE's ways."""
 
-    def __init__(self, stem: Callable[[str], str] | None) -> None:
-        self._stem = stem
+    kind: Kind
+    options: Options
 
-    def tokenize(self, text: str) -> list[str]:
-        """Tokens; ASCII words of more than three letters stemmed, as rouge-score does it."""
-        found = words(text.lower())
-        stem = self._stem
-        return found if stem is None else [stem(word) if word.isascii() and len(word) > 3 else word for word in found]
+    def __call__(self, completion: str, references: Sequence[str]) -> float:
+        """The best over the references."""
+        way, stem = _choice(self.options, script_of(tuple(references))), self.options.use_stemmer
+        if self.kind == "rougeLsum":
+            lines = _lines(completion, way, stem)
+            return max(union_subsequence_f(_lines(reference, way, stem), lines) for reference in references)
+        f, tokens = _F[self.kind], _tokens(completion, way, stem)
+        return max(f(_tokens(reference, way, stem), tokens) for reference in references)
+
+
+def _tokens(text: str, way: str, stem: bool) -> Tokens:
+    """rouge-score's own tokens, or lower-case words of any script.
+
+    Of the latter, ASCII words of more than three letters are stemmed, as rouge-score does it.
+    """
+    if way == _ASCII:
+        from rouge_score.tokenize import tokenize
+
+        return list(tokenize(text, _stemmer() if stem else None))
+    found = words(text.lower())
+    if not stem:
+        return found
+    return [_stemmer().stem(word) if word.isascii() and len(word) > 3 else word for word in found]
+
+
+def _lines(text: str, way: str, stem: bool) -> Sequence[Tokens]:
+    return [_tokens(line, way, stem) for line in text.split("\n") if line]
+
+
+class _CachedStemmer:
+    """NLTK's Porter stemmer, which rouge-score uses; few words are new."""
+
+    def __init__(self) -> None:
+        from nltk.stem.porter import PorterStemmer
+
+        self.stem: Callable[[str], str] = lru_cache(maxsize=65_536)(PorterStemmer().stem)
+
+
+_stemmer = cache(_CachedStemmer)
 
 
 def create_1(context: MetricContext) -> Metric:
@@ -64,28 +104,16 @@ def create_lsum(context: MetricContext) -> Metric:
     return _create(context, "rougeLsum", "rouge_lsum|sentences:lines")
 
 
-def _create(context: MetricContext, kind: str, spelling: str) -> Metric:
+def _create(context: MetricContext, kind: Kind, spelling: str) -> Metric:
     """Mean f-measure, 0 to 1. An empty completion or reference scores 0, also against each other (as rouge-score)."""
-    from nltk.stem.porter import PorterStemmer
-    from rouge_score.rouge_scorer import RougeScorer
-
     options = parse_options(context, Options)
-    stem = options.use_stemmer
-    scorers = {
-        _ASCII: RougeScorer([kind], use_stemmer=stem),
-        _UNICODE: RougeScorer([kind], tokenizer=UnicodeWords(PorterStemmer().stem if stem else None)),
-    }
-
-    def score(completion: str, references: Sequence[str]) -> float:
-        scorer = scorers[_choice(options, script_of(tuple(references)))]
-        return max(float(scorer.score(reference, completion)[kind].fmeasure) for reference in references)
-
     choices = {_choice(options, script) for script in scripts_of(context.samples)}
     signature = (
-        f"{spelling}|f|max-refs|stem:{yes_no(stem)}|tokens:{spelled(choices)}|rouge-score:{version('rouge-score')}"
+        f"{spelling}|f|max-refs|stem:{yes_no(options.use_stemmer)}|tokens:{spelled(choices)}|rouge-score:{version('rouge-score')}"
         f"|{VERSION}"
     )
-    return MeanMetric(context.name, signature, score, caveats=tuple(_caveats(context, options)))
+    score = RougeScore(kind, options)
+    return MeanMetric(context.name, signature, score, caveats=tuple(_caveats(context, options)), portable=True)
 
 
 def _choice(options: Options, script: Script) -> str:

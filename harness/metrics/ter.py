@@ -47,6 +47,7 @@ class Ter:
     higher_is_better: bool = False
     best: float = 0.0
     worst: float = 100.0
+    portable: bool = True
 
     def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
         """(N, 2), see above."""

@@ -46,6 +46,8 @@ class Switch:
         self._base: dict[str, Tensor] = {}
         self._full: str | None = None
         self._n_trained = 0
+        # Hash of the checkpoint that is on in eval mode, empty for the base; None while anything else may be.
+        self._on: str | None = None
         self.linear_layers = linear_layers(model)
 
     def activate(self, checkpoint: Checkpoint | None) -> None:
@@ -53,6 +55,14 @@ class Switch:
 
         EnvironmentFault E-ADAPTER if the weights are not what the checkpoint says or do not fit; the base is then on.
         """
+        wanted = "" if checkpoint is None else checkpoint.sha256
+        if self._on == wanted and not self._model.training:
+            return
+        self._on = None
+        self._switch(checkpoint)
+        self._on = wanted
+
+    def _switch(self, checkpoint: Checkpoint | None) -> None:
         self._model.eval()
         if checkpoint is not None and checkpoint.kind == "full":
             self._adapters_off()
@@ -84,6 +94,7 @@ class Switch:
 
     def resume_training(self, name: str) -> None:
         """Put the adapter in training back on, with gradients and dropout, whatever was evaluated meanwhile."""
+        self._on = None
         self._take_off_full()
         self._adapter_on(name, train=True)
         self._model.train()
@@ -178,6 +189,7 @@ class Switch:
         self._adapters_off()
 
     def _remove(self, name: str) -> None:
+        self._on = None
         if self._peft is not None and name in self._peft.peft_config:
             with warnings.catch_warnings():
                 # peft says which adapter becomes active instead; here, none does.

@@ -1,96 +1,103 @@
-"""The decode loop: one batch of prompts, left-padded, until every row has stopped.
+"""The decode loop: rows run side by side, and where one ends, the next request takes its place.
 
-Rows that have finished leave the batch, so long answers do not pay for short ones. The loop is the harness's own
-because every parameter must be explicit, rows must not influence each other, and finish reasons must be known.
-Axes: B rows still running, T positions, V vocabulary.
+The loop is the harness's own because every parameter must be explicit, rows must not influence each other, and finish
+reasons must be known. What rows have computed is kept by `Rows`.
+Axes: B rows running, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.core.protocols import Tokenizer
-from harness.core.types import Completion, FinishReason, Request
-from harness.models.forward import logits_at, padded
+from harness.core.types import Completion, Request
+from harness.models.endings import Endings
 from harness.models.sampling import choose, generator, is_plain_greedy
 
+# With this share of the rows gone, others join: prompts are computed faster several at a time.
+_GONE = 0.25
 
-class _Cache(Protocol):
-    def batch_select_indices(self, indices: Tensor) -> None: ...
+
+class Rows(Protocol):
+    """What rows have computed so far, on some model. takes_more: whether rows may join others."""
+
+    @property
+    def takes_more(self) -> bool: ...
+
+    def join(self, prompts: Sequence[tuple[int, ...]]) -> Tensor:
+        """Logits (B, V) behind new prompts; their rows come behind those running."""
+        ...
+
+    def step(self, tokens: Sequence[int]) -> Tensor:
+        """Logits (B, V) behind the next token of every row."""
+        ...
+
+    def leave(self, gone: Sequence[int]) -> list[int]:
+        """Let rows go. Returns which row each place has now."""
+        ...
 
 
 @dataclass(slots=True)
 class _Row:
-    """One request on its way."""
+    """One request on its way. place: where it stood among all."""
 
     place: int
     request: Request
     rng: np.random.Generator
     ids: list[int] = field(default_factory=list)
-    text: str = ""
-    reason: FinishReason | None = None
+    completion: Completion | None = None
 
 
-def decode_batch(
-    model: nn.Module, tokenizer: Tokenizer, requests: Sequence[Request], device: torch.device
-) -> list[Completion]:
-    """Completions of the requests, in their order. The model must be in eval mode with the right weights on."""
-    rows = [_Row(place, request, generator(request)) for place, request in enumerate(requests)]
-    finished: list[Completion | None] = [None] * len(rows)
-    with torch.no_grad():
-        running, state = rows, _Prefill(model, [request.ids for request in requests], device)
-        while running:
-            for row, token in zip(running, _choose(state.logits_BV, running), strict=True):
-                _append(row, token, tokenizer)
-            for row in running:
-                if row.reason is not None:
-                    finished[row.place] = Completion(row.text, row.reason, len(row.ids))
-            keep = [i for i, row in enumerate(running) if row.reason is None]
-            if keep:
-                state.step(keep, [running[i].ids[-1] for i in keep])
-            running = [running[i] for i in keep]
-    return [completion for completion in finished if completion is not None]
+class Decoding:
+    """Requests on their way to completions, at most `n_rows` at once, in their order."""
 
+    def __init__(self, rows: Rows, tokenizer: Tokenizer, requests: Sequence[Request], n_rows: int) -> None:
+        self._rows = rows
+        self._endings = Endings(tokenizer)
+        self._waiting = [_Row(place, request, generator(request)) for place, request in enumerate(requests)][::-1]
+        self._running: list[_Row] = []
+        self._n_rows = n_rows
 
-class _Prefill:
-    """The model's state for the rows still running: mask, positions, cache and the logits of the last token."""
+    @property
+    def unfinished(self) -> bool:
+        """Whether any request is without its completion."""
+        return bool(self._waiting or self._running)
 
-    def __init__(self, model: nn.Module, prompts: list[tuple[int, ...]], device: torch.device) -> None:
-        self._model = model
-        self._device = device
-        ids_BT, self._mask_BT, positions_BT = padded(prompts, device, side="left")
-        self._positions_B = positions_BT[:, -1]
-        width = ids_BT.shape[1]
-        last_B = torch.arange(1, len(prompts) + 1, device=device) * width - 1
-        self._forward(ids_BT, positions_BT, last_B, None)
+    def advance(self) -> list[tuple[int, Completion]]:
+        """Let waiting requests join, and go on until others can or all are done; (place, completion) of those done."""
+        finished = self._join() if self._has_room() else []
+        while self._running and not self._has_room():
+            logits_BV = self._rows.step([row.ids[-1] for row in self._running])
+            finished += self._take(logits_BV, self._running)
+        return finished
 
-    def step(self, keep: list[int], tokens: list[int]) -> None:
-        """Go on with the rows `keep`, giving each its next token."""
-        if len(keep) < len(self._mask_BT):
-            index = torch.tensor(keep, device=self._device)
-            cast(_Cache, self._cache).batch_select_indices(index)
-            self._mask_BT, self._positions_B = self._mask_BT[index], self._positions_B[index]
-        self._mask_BT = torch.cat([self._mask_BT, self._mask_BT.new_ones(len(keep), 1)], dim=1)
-        self._positions_B = self._positions_B + 1
-        ids_B1 = torch.tensor(tokens, device=self._device)[:, None]
-        self._forward(ids_B1, self._positions_B[:, None], torch.arange(len(keep), device=self._device), self._cache)
+    def _has_room(self) -> bool:
+        most = int(self._n_rows * (1 - _GONE)) if self._rows.takes_more else 0
+        return bool(self._waiting) and len(self._running) <= most
 
-    def _forward(self, ids_BT: Tensor, positions_BT: Tensor, last_B: Tensor, cache: object) -> None:
-        self.logits_BV, self._cache = logits_at(
-            self._model,
-            last_B,
-            input_ids=ids_BT,
-            attention_mask=self._mask_BT,
-            position_ids=positions_BT,
-            past_key_values=cache,
-            use_cache=True,
-        )
+    def _join(self) -> list[tuple[int, Completion]]:
+        n = min(self._n_rows - len(self._running), len(self._waiting))
+        joining = [self._waiting.pop() for _ in range(n)]
+        logits_BV = self._rows.join([row.request.ids for row in joining])
+        self._running += joining
+        return self._take(logits_BV, joining)
+
+    def _take(self, logits_BV: Tensor, rows: Sequence[_Row]) -> list[tuple[int, Completion]]:
+        """Give rows their next token; those that end with it leave."""
+        for row, token in zip(rows, _choose(logits_BV, rows), strict=True):
+            row.ids.append(token)
+            row.completion = self._endings.completion(row.request, row.ids)
+        gone = [i for i, row in enumerate(self._running) if row.completion is not None]
+        if not gone:
+            return []
+        finished = [self._running[i] for i in gone]
+        self._running = [self._running[i] for i in self._rows.leave(gone)]
+        return [(row.place, row.completion) for row in finished if row.completion is not None]
 
 
 def _choose(logits_BV: Tensor, rows: Sequence[_Row]) -> list[int]:
@@ -101,44 +108,3 @@ def _choose(logits_BV: Tensor, rows: Sequence[_Row]) -> list[int]:
         choose(logits_V, [*row.request.ids, *row.ids], row.request.sampling, row.rng)
         for logits_V, row in zip(logits_BV, rows, strict=True)
     ]
-
-
-def _append(row: _Row, token: int, tokenizer: Tokenizer) -> None:
-    """Add a token, and find out whether the row has ended: by an end token, a stop string or its length."""
-    row.ids.append(token)
-    sampling = row.request.sampling
-
-    def text_of(ids: Sequence[int]) -> str:
-        return continuation_text(tokenizer, row.request.ids, ids)
-
-    if token in row.request.stop_ids:
-        row.text, row.reason = text_of(row.ids[:-1]), "stop"
-    elif sampling.stop and (text := _cut(row.ids, sampling.stop, text_of)) is not None:
-        row.text, row.reason = text, "stop"
-    elif len(row.ids) >= sampling.max_tokens:
-        row.text, row.reason = text_of(row.ids), "length"
-
-
-def continuation_text(tokenizer: Tokenizer, prompt: Sequence[int], ids: Sequence[int]) -> str:
-    """What `ids` say behind a prompt: decoders of SentencePiece vocabularies drop a blank that begins a text.
-
-    Control tokens in the middle of an answer are shown, not hidden: they mean that something is wrong.
-    """
-    before = tokenizer.decode(prompt[-1:], skip_special=False)
-    whole = tokenizer.decode([*prompt[-1:], *ids], skip_special=False)
-    # A prompt that ends inside a character has no text of its own there.
-    return whole.removeprefix(before) if whole.startswith(before) else tokenizer.decode(ids, skip_special=False)
-
-
-def _cut(ids: list[int], stops: Sequence[str], text_of: Callable[[Sequence[int]], str]) -> str | None:
-    """The text before the first stop string, once there is one.
-
-    Only the tail is looked at until a stop string shows: its newest token must belong to it, and each token
-    holds at least one byte. Bytes of an unfinished character decode to a replacement mark and never match.
-    """
-    tail = max(len(stop.encode()) for stop in stops) + 8
-    if not any(stop in text_of(ids[-tail:]) for stop in stops):
-        return None
-    text = text_of(ids)
-    found = [place for stop in stops if (place := text.find(stop)) >= 0]
-    return text[: min(found)] if found else None

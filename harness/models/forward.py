@@ -53,7 +53,7 @@ def logits_at(model: nn.Module, index_N: Tensor, **inputs: object) -> tuple[Tens
     projection is told to look at fewer rows.
     """
     causal = cast(CausalLM, model)
-    with _projecting(causal.get_output_embeddings(), index_N, []):
+    with choosing(causal.get_output_embeddings(), index_N):
         output = causal(**inputs)
     logits = output.logits
     if logits.ndim != 2:
@@ -65,17 +65,17 @@ def logits_at(model: nn.Module, index_N: Tensor, **inputs: object) -> tuple[Tens
 def states_at(model: nn.Module, index_N: Tensor, **inputs: object) -> Tensor | None:
     """What the model's output layer is given (N, H) at flat positions `index_N`; None where it has no such layer."""
     causal = cast(CausalLM, model)
-    seen: list[Tensor] = []
-    with _projecting(causal.get_output_embeddings(), index_N, seen):
+    with choosing(causal.get_output_embeddings(), index_N) as seen:
         causal(**inputs)
     return seen[0] if seen else None
 
 
 @contextmanager
-def _projecting(head: nn.Module | None, index_N: Tensor, seen: list[Tensor]) -> Iterator[None]:
-    """The output layer projects the chosen rows only; they are left in `seen`."""
+def choosing(head: nn.Module | None, index_N: Tensor) -> Iterator[list[Tensor]]:
+    """The output layer gets the chosen rows only; they are left in the list."""
+    seen: list[Tensor] = []
     if head is None:
-        yield
+        yield seen
         return
 
     def choose(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -86,6 +86,6 @@ def _projecting(head: nn.Module | None, index_N: Tensor, seen: list[Tensor]) -> 
 
     handle = head.register_forward_pre_hook(choose)
     try:
-        yield
+        yield seen
     finally:
         handle.remove()

@@ -15,8 +15,9 @@ from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.specs import ModelSpec
 from harness.models.adapters import Switch
 from harness.models.context import context_length
-from harness.models.location import model_identity
+from harness.models.location import model_identity, quantization_identity
 from harness.models.lora_files import Base
+from harness.models.quantization import Quantization
 from harness.models.tokenizer import HFTokenizer
 from harness.models.weights import read_model_config, read_weights
 
@@ -28,7 +29,8 @@ class LoadedModel:
     """A base model in memory, and the switch that puts checkpoints on it.
 
     model: the transformers model itself; adapters are injected into it, so calling it always runs what the switch
-    has activated. context_source: where the context length was found.
+    has activated. context_source: where the context length was found. identity: of the model's bytes, and what they
+    were quantised to.
     """
 
     name: str
@@ -40,6 +42,7 @@ class LoadedModel:
     context_length: int
     context_source: str
     identity: Mapping[str, JsonValue]
+    quantization: Quantization = "none"
 
 
 def load_model(spec: ModelSpec, folder: Path, tokenizer: HFTokenizer) -> LoadedModel:
@@ -51,11 +54,12 @@ def load_model(spec: ModelSpec, folder: Path, tokenizer: HFTokenizer) -> LoadedM
     device = choose_device(spec.device)
     dtype = choose_dtype(spec.dtype, device)
     length, source = context_length(folder, tokenizer.max_length)
-    model = read_weights(folder, dtype, config)
+    model = read_weights(folder, dtype, config, quantization=spec.quantization, device=device)
     _check_vocabulary(model, tokenizer)
-    model.to(device)
+    if spec.quantization == "none":
+        model.to(device)
     _forget_generation_defaults(model)
-    identity = model_identity(folder)
+    identity = {**model_identity(folder), **quantization_identity(spec)}
     return LoadedModel(
         name=spec.name,
         folder=folder,
@@ -66,6 +70,7 @@ def load_model(spec: ModelSpec, folder: Path, tokenizer: HFTokenizer) -> LoadedM
         context_length=length,
         context_source=source,
         identity=identity,
+        quantization=spec.quantization,
     )
 
 

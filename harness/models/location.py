@@ -57,6 +57,15 @@ def model_identity(folder: Path) -> Mapping[str, JsonValue]:
     return {"sha256": digest.hexdigest()}
 
 
+def quantization_identity(spec: ModelSpec) -> Mapping[str, JsonValue]:
+    """What a base's weights were quantised to belongs to its identity; nothing for one that was not.
+
+    >>> quantization_identity(ModelSpec()), quantization_identity(ModelSpec(quantization="nf4"))
+    ({}, {'quantization': 'nf4'})
+    """
+    return {} if spec.quantization == "none" else {"quantization": spec.quantization}
+
+
 def model_files(folder: Path) -> Iterable[Path]:
     """The files a model or tokenizer is loaded from; READMEs and the like do not belong to its identity."""
     return {file for pattern in PATTERNS for file in folder.glob(pattern) if file.is_file()}

@@ -1,28 +1,100 @@
-"""What a backend asks of a loaded model: complete a batch, and prove that a checkpoint is on."""
+"""What a backend asks of a loaded model: complete requests, and prove that a checkpoint is on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 import torch
 
 from harness.core.errors import EnvironmentFault
 from harness.core.protocols import AdapterProof, Tokenizer
-from harness.core.types import Checkpoint, Failure, Outcome, Request
-from harness.models.decoding import decode_batch
+from harness.core.types import Checkpoint, Completion, Failure, Outcome, Request
+from harness.models.batching import Pool
+from harness.models.cache import Cache, computed_prefix
+from harness.models.decoding import Decoding, Rows
 from harness.models.forward import logits_at, padded
+from harness.models.fused import fused_adapters
+from harness.models.in_place import Prefix, attending_in_place
 from harness.models.loading import LoadedModel
 from harness.models.memory import free_memory, is_out_of_memory
+from harness.models.padded_cache import PaddedCache
 
 T = TypeVar("T")
 # Below this, two passes over the same weights could differ by rounding alone.
 _EPSILON = 1e-6
 
 
-def complete(loaded: LoadedModel, tokenizer: Tokenizer, batch: Sequence[Request]) -> list[Outcome]:
-    """Outcomes of a batch of one checkpoint; a request that does not fit into memory even alone fails."""
-    return computed(loaded, batch, lambda part: decode_batch(loaded.model, tokenizer, part, loaded.device))
+class Engine:
+    """Completes pools of requests on a loaded model, within one call of a backend.
+
+    in_place: whether the model's rows are written in place. Keeps the last prefix, with the weights that it is of.
+    """
+
+    def __init__(self, loaded: LoadedModel, tokenizer: Tokenizer, *, in_place: bool) -> None:
+        self._loaded, self._tokenizer, self._in_place = loaded, tokenizer, in_place
+        self._prefix: tuple[str | None, Prefix] | None = None
+
+    def complete(self, pool: Pool) -> Iterator[tuple[str, Outcome]]:
+        """(request id, outcome) for every request; where memory runs out, with half the rows at once.
+
+        A request that does not fit into memory even alone fails. Its checkpoint is on while a pool is worked at, not
+        between what is yielded; the caller switches back to the base.
+        """
+        left, n_rows = list(pool.requests), pool.n_rows
+        while left:
+            done: set[int] = set()
+            try:
+                for place, completion in self._decoded(pool, left, n_rows):
+                    done.add(place)
+                    yield left[place].id, completion
+                return
+            except (MemoryError, RuntimeError) as err:
+                if not is_out_of_memory(err):
+                    raise
+            # Outside of the except clause: its traceback would keep the failed rows' tensors alive.
+            self._prefix = None
+            free_memory()
+            left = [request for place, request in enumerate(left) if place not in done]
+            if n_rows == 1:
+                yield left.pop(0).id, Failure("generate", "out of memory")
+            n_rows = max(1, min(n_rows, len(left)) // 2)
+
+    def _decoded(self, pool: Pool, requests: Sequence[Request], n_rows: int) -> Iterator[tuple[int, Completion]]:
+        """(place among the requests, completion); the model is as it should be whenever it computes."""
+        checkpoint = requests[0].checkpoint
+        with self._ready(checkpoint):
+            rows = self._rows(pool, min(n_rows, len(requests)))
+        decoding = Decoding(rows, self._tokenizer, requests, n_rows)
+        while decoding.unfinished:
+            with self._ready(checkpoint):
+                found = decoding.advance()
+            yield from found
+
+    @contextmanager
+    def _ready(self, checkpoint: Checkpoint | None) -> Iterator[None]:
+        model = self._loaded.model
+        self._loaded.switch.activate(checkpoint)
+        with torch.no_grad(), fused_adapters(model), attending_in_place(model) if self._in_place else nullcontext():
+            yield
+
+    def _rows(self, pool: Pool, n_rows: int) -> Rows:
+        model, device = self._loaded.model, self._loaded.device
+        if not self._in_place:
+            return PaddedCache(model, device)
+        prefix = self._prefix_of(pool.requests[0], pool.n_prefix)
+        return Cache(model, prefix, n_rows, pool.width, device)
+
+    def _prefix_of(self, request: Request, n_tokens: int) -> Prefix:
+        ids, weights = request.ids[:n_tokens], request.checkpoint.sha256 if request.checkpoint else None
+        if self._prefix is not None and (self._prefix[0], self._prefix[1].ids) == (weights, ids):
+            return self._prefix[1]
+        # Only one is kept: the old one's memory is free before the new one needs its own.
+        self._prefix = None
+        prefix = computed_prefix(self._loaded.model, ids, self._loaded.device)
+        self._prefix = (weights, prefix)
+        return prefix
 
 
 def computed(

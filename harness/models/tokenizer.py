@@ -63,6 +63,8 @@ class _Transformers(Protocol):
 class HFTokenizer:
     """`harness.core.protocols.Tokenizer` over a transformers tokenizer."""
 
+    counts_bytes = False
+
     def __init__(self, inner: _Transformers, template: str | None, *, thinking: bool) -> None:
         self._inner = inner
         self._template = template

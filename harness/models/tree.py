@@ -2,15 +2,18 @@
 
 Every distinct beginning of a row is a node. All layers but attention work on tokens one by one, so they get the N nodes
 as one long row; attention gets its queries, keys and values spread over (B, T) places, and its results are read off at
-one place of each node. A node's hidden state depends on the tokens before it and on nothing else, so logits and
-gradients are those of the rows computed one by one, up to rounding. Dropout is drawn once for a node.
-Axes: B rows, T positions of the longest, N nodes, M chosen nodes, H heads, D head size, V vocabulary.
+one place of each node. Where attention takes rows of unequal length (on a GPU), they follow each other there without
+padding, P places in all: packing whose blocks share what they begin with. A node's hidden state depends on the tokens
+before it and on nothing else, so logits and gradients are those of the rows computed one by one, up to rounding.
+Dropout is drawn once for a node.
+Axes: B rows, T positions of the longest, P places without padding, N nodes, M chosen nodes, H heads, D head size, V
+vocabulary.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,8 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
+from harness.models.attention import attended, by_products, is_plain, packs, varlen
 from harness.models.forward import logits_at, padded
 
 _ATTENTION = "rows_as_a_tree"
@@ -38,6 +42,8 @@ class Tree:
 
     ids, depths: (N,) token and position of a node. nodes: of each row, in the order given. places: (B, T) the node at
     each place, 0 where there is padding. owners: (N,) the place, of the B x T, from which a node's attention is read.
+    packed: (P,) the node at each place of the rows one after the other. bounds: (B + 1,) where rows begin and the last
+    ends. packed_owners: (N,) as owners, of the P.
     """
 
     ids: Tensor
@@ -45,6 +51,9 @@ class Tree:
     nodes: tuple[tuple[int, ...], ...]
     places: Tensor
     owners: Tensor
+    packed: Tensor
+    bounds: Tensor
+    packed_owners: Tensor
 
 
 def tree_of(rows: Sequence[Sequence[int]], device: torch.device) -> Tree:
@@ -60,6 +69,9 @@ def tree_of(rows: Sequence[Sequence[int]], device: torch.device) -> Tree:
     ids: list[int] = []
     depths: list[int] = []
     owners: list[int] = []
+    packed: list[int] = []
+    packed_owners: list[int] = []
+    bounds = [0]
     before: Sequence[int] = ()
     known: tuple[int, ...] = ()
     # In this order a row shares most with the one before it.
@@ -71,11 +83,15 @@ def tree_of(rows: Sequence[Sequence[int]], device: torch.device) -> Tree:
         depths += range(shared, len(row))
         owners += range(place * width + shared, place * width + len(row))
         before, known = row, (*known[:shared], *fresh)
+        packed_owners += range(bounds[-1] + shared, bounds[-1] + len(row))
+        packed += known
+        bounds.append(len(packed))
         nodes[i] = known
         places_BT[place, : len(row)] = torch.tensor(known)
-    facts = (torch.tensor(values, device=device) for values in (ids, depths, owners))
-    ids_N, depths_N, owners_N = facts
-    return Tree(ids_N, depths_N, tuple(nodes), places_BT.to(device), owners_N)
+    facts = (torch.tensor(values, device=device) for values in (ids, depths, owners, packed, packed_owners))
+    ids_N, depths_N, owners_N, packed_P, packed_owners_N = facts
+    bounds_B1 = torch.tensor(bounds, dtype=torch.int32, device=device)
+    return Tree(ids_N, depths_N, tuple(nodes), places_BT.to(device), owners_N, packed_P, bounds_B1, packed_owners_N)
 
 
 def tree_logits(model: nn.Module, tree: Tree, chosen_M: Tensor) -> Tensor:
@@ -111,6 +127,9 @@ def computes_trees(model: nn.Module, device: torch.device, longest: int) -> bool
     """
     config = getattr(model, "config", None)
     if getattr(config, "_attn_implementation", None) != "sdpa" or longest > _sight(config):
+        return False
+    if getattr(model, "is_loaded_in_8bit", False):
+        # Its layers compute a column in full if any token of the batch is large there; short rows seldom have one.
         return False
     was_training = model.training
     model.eval()
@@ -160,12 +179,48 @@ def _attend(
     tree: Tree,
     **options: object,
 ) -> tuple[Tensor, None]:
-    """transformers' own SDPA on padded rows; right padding needs no mask, since nothing real comes after it."""
-    spread = [_spread(states, tree.places) for states in (query_1HND, key_1HND, value_1HND)]
-    found_BTHD, _ = sdpa_attention_forward(module, *spread, None, **options)
+    """As the model's attention would, row by row."""
+    states = (query_1HND, key_1HND, value_1HND)
+    if is_plain(module, options):
+        scale = _scale(options, query_1HND)
+        if packs(query_1HND):
+            return attend_packed(*states, tree, scale), None
+        if by_products(query_1HND, tree.places.shape[1]):
+            groups = query_1HND.shape[1] // key_1HND.shape[1]
+            query, key, value = (_spread(each, tree.places) for each in states)
+            found = attended(query, repeat_kv(key, groups), repeat_kv(value, groups), scale)
+            return _read_off(found.transpose(1, 2), tree), None
+    # Right padding needs no mask, since nothing real comes after it.
+    found_BTHD, _ = sdpa_attention_forward(module, *(_spread(each, tree.places) for each in states), None, **options)
+    return _read_off(found_BTHD, tree), None
+
+
+def _scale(options: Mapping[str, object], query: Tensor) -> float:
+    """What scores are multiplied by."""
+    scale = options.get("scaling")
+    return scale if isinstance(scale, float) else query.shape[-1] ** -0.5
+
+
+def _read_off(found_BTHD: Tensor, tree: Tree) -> Tensor:
+    """Attention's results (1, N, H, D) at nodes."""
     n_rows, width, heads, size = found_BTHD.shape
     flat = found_BTHD.reshape(n_rows * width, heads * size)
-    return embedding(tree.owners, flat).view(1, -1, heads, size), None
+    return embedding(tree.owners, flat).view(1, -1, heads, size)
+
+
+def attend_packed(query_1HND: Tensor, key_1HND: Tensor, value_1HND: Tensor, tree: Tree, scale: float) -> Tensor:
+    """Attention (1, N, H, D) of nodes by a kernel for rows of unequal length that follow each other."""
+    query, key, value = (_pack(each, tree.packed) for each in (query_1HND, key_1HND, value_1HND))
+    longest = tree.places.shape[1]
+    found_PHD = varlen(query, key, value, tree.bounds, longest, scale)
+    _, heads, size = found_PHD.shape
+    return embedding(tree.packed_owners, found_PHD.reshape(-1, heads * size)).view(1, -1, heads, size)
+
+
+def _pack(states_1HND: Tensor, packed_P: Tensor) -> Tensor:
+    """(1, H, N, D) at nodes to (P, H, D) at places; by `embedding` for the reason below."""
+    _, heads, _, size = states_1HND.shape
+    return embedding(packed_P, states_1HND[0].transpose(0, 1).reshape(-1, heads * size)).view(-1, heads, size)
 
 
 def _spread(states_1HND: Tensor, places_BT: Tensor) -> Tensor:

@@ -13,12 +13,25 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as hf_logging
 
 from harness.core.errors import HarnessError
+from harness.models.quantization import Quantization, keep_bits, quantized_by
 from harness.models.tokenizer import offline
 
 
-def read_weights(folder: Path, dtype: torch.dtype, config: object | None = None) -> nn.Module:
-    """A frozen model in eval mode from a folder's safetensors; every tensor must be there and used."""
+def read_weights(
+    folder: Path,
+    dtype: torch.dtype,
+    config: object | None = None,
+    *,
+    quantization: Quantization = "none",
+    device: torch.device | None = None,
+) -> nn.Module:
+    """A frozen model in eval mode from a folder's safetensors; every tensor must be there and used.
+
+    device: where a quantised model's weights go; others stay on the CPU.
+    """
     config = config if config is not None else read_model_config(folder)
+    quantized = quantized_by(quantization, dtype, config)
+    place = {} if quantized is None else {"quantization_config": quantized, "device_map": {"": device or "cpu"}}
     with offline(), quietly():
         try:
             model, info = AutoModelForCausalLM.from_pretrained(
@@ -30,6 +43,7 @@ def read_weights(folder: Path, dtype: torch.dtype, config: object | None = None)
                 trust_remote_code=False,
                 use_safetensors=True,
                 output_loading_info=True,
+                **place,
             )
         except (ValueError, KeyError, OSError, RuntimeError, ImportError) as err:
             raise _unloadable(folder, str(err)) from err
@@ -37,6 +51,7 @@ def read_weights(folder: Path, dtype: torch.dtype, config: object | None = None)
     if missing:
         raise _unloadable(folder, f"{len(missing)} weights are missing, such as {missing[0]!r}")
     loaded: nn.Module = model
+    keep_bits(loaded)
     return loaded.requires_grad_(False).eval()
 
 

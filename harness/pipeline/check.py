@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from harness.core.errors import HarnessError
 from harness.core.protocols import AnyMetric, Metric, TrainPlan
-from harness.core.types import Sample
+from harness.core.types import Candidate, Request, Sample
 from harness.pipeline.arms import untuned_arms
 from harness.pipeline.judging import JudgeMetric
 from harness.pipeline.prepare import Plugins, Prepared
@@ -137,27 +137,30 @@ class Plan:
 def make_plan(prepared: Prepared, plugins: Plugins) -> Plan:
     """Count what the run will train and generate."""
     training = plugins.trainer.plan(prepared.train_rows, prepared.trainer_spec)
-    validation, test = prepared.dataset.split("validation"), prepared.dataset.split("test")
-    both, tokens, n = [*validation, *test], 0, 0
+    n_tokens = [len(request.ids) for request in planned_requests(prepared, len(training.checkpoint_steps))]
     candidates = [candidate for arm in untuned_arms(prepared.spec) for candidate in arm.candidates]
-    for candidate in candidates:
-        renderer = prepared.renderers.of(candidate.instruction)
-        # Other wordings are tried on validation only; the best of them would be asked the test samples too.
-        asked = both if candidate.instruction is None else validation
-        for sample in asked:
-            shots = prepared.shots.shots(sample, k=candidate.shots, draw=candidate.draw)
-            tokens += len(renderer.prompt_ids(sample, shots))
-        n += len(asked)
-    lengths = {sample.id: len(prepared.renderer.prompt_ids(sample)) for sample in both}
-    n_checkpoints = len(training.checkpoint_steps)
-    n_tuned = len(test) if n_checkpoints else 0
-    tokens += n_checkpoints * sum(lengths[s.id] for s in validation) + sum(lengths[s.id] for s in test[:n_tuned])
-    n += n_checkpoints * len(validation) + n_tuned
     return Plan(
         run_id=prepared.run_id,
         training=training,
         arms=tuple(candidate.name for candidate in candidates),
-        n_generations=n,
-        prompt_tokens=tokens,
-        max_output_tokens=n * prepared.spec.task.generation.max_tokens,
+        n_generations=len(n_tokens),
+        prompt_tokens=sum(n_tokens),
+        max_output_tokens=len(n_tokens) * prepared.spec.task.generation.max_tokens,
     )
+
+
+def planned_requests(prepared: Prepared, n_checkpoints: int) -> Iterator[Request]:
+    """Everything that a run will ask for, whatever the cache has; those of checkpoints without their weights.
+
+    Other wordings are tried on validation only; the best of them would be asked the test samples too.
+    """
+    validation, test = prepared.dataset.split("validation"), prepared.dataset.split("test")
+    candidates = [candidate for arm in untuned_arms(prepared.spec) for candidate in arm.candidates]
+    rounds = [(c, [*validation, *test] if c.instruction is None else list(validation)) for c in candidates]
+    rounds += [(Candidate("checkpoint"), list(validation))] * n_checkpoints
+    rounds += [(Candidate("chosen checkpoint"), list(test))] if n_checkpoints else []
+    for candidate, samples in rounds:
+        renderer = prepared.renderers.of(candidate.instruction)
+        for sample in samples:
+            shots = prepared.shots.shots(sample, k=candidate.shots, draw=candidate.draw)
+            yield Request(sample.id, renderer.prompt_ids(sample, shots), prepared.sampling, renderer.stop_ids)

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.core.protocols import RECOMPUTED_RESAMPLES, AnyMetric, Metric
 from harness.core.types import BoolArray, Completion, FloatArray, Outcome, Sample
+from harness.metrics import parallel
 from harness.stats.recomputed import Derived, counted, counted_steps
 
 # In the signature of an arm of several draws, after the metric's own.
@@ -75,7 +76,7 @@ def measured(metric: AnyMetric, samples: Sequence[Sample], outcomes: Sequence[Ou
     if not isinstance(metric, Metric):
         return np.zeros((len(samples), 1))
     pairs = [(s, o.text) for s, o in zip(samples, outcomes, strict=True) if isinstance(o, Completion)]
-    found = metric.measure([sample for sample, _ in pairs], [text for _, text in pairs])
+    found = parallel.measured(metric, [sample for sample, _ in pairs], [text for _, text in pairs])
     whole = np.zeros((len(samples), found.shape[1]))
     whole[[isinstance(outcome, Completion) for outcome in outcomes]] = found
     return whole

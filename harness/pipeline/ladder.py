@@ -65,6 +65,6 @@ def _train_first(
     samples = prepared.dataset.split("validation")
     if spec.select.race:
         base = evaluator.on_validation(untuned, samples)
-        return base, racing(evaluator, spec.seed).on_validation(tuned, samples, base=base[0])
+        return base, racing(evaluator, spec).on_validation(tuned, samples, base=base[0])
     found = evaluator.on_validation((*untuned, *tuned), samples)
     return found[: len(untuned)], found[len(untuned) :]

@@ -28,8 +28,9 @@ _GROUP_S = 1.0
 def hash_requests(requests: Sequence[Request]) -> str:
     """Hash over ids, token ids, sampling and stops of all requests: another prompt is another evaluation."""
     digest = hashlib.sha256()
+    decoding = {sampling: asdict(sampling) for sampling in {request.sampling for request in requests}}
     for request in requests:
-        digest.update(json.dumps([request.id, request.ids, asdict(request.sampling), request.stop_ids]).encode())
+        digest.update(json.dumps([request.id, request.ids, decoding[request.sampling], request.stop_ids]).encode())
     return digest.hexdigest()
 
 
@@ -69,9 +70,9 @@ class Journaled:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # Whatever went wrong: what is there was paid for.
         try:
-            if kind is None:
-                self.flush()
+            self.flush()
         finally:
             self._journal.close()
 
@@ -101,8 +102,14 @@ def _open(path: Path, inputs: str) -> Journal:
 
 
 def _to_record(request_id: str, outcome: Outcome) -> dict[str, JsonValue]:
-    kind = "completion" if isinstance(outcome, Completion) else "failure"
-    return {"id": request_id, kind: dict(asdict(outcome))}
+    if isinstance(outcome, Failure):
+        return {"id": request_id, "failure": {"stage": outcome.stage, "reason": outcome.reason}}
+    found: dict[str, JsonValue] = {
+        "text": outcome.text,
+        "finish_reason": outcome.finish_reason,
+        "n_tokens": outcome.n_tokens,
+    }
+    return {"id": request_id, "completion": found}
 
 
 def _from_record(record: JsonValue) -> tuple[str, Outcome]:

@@ -248,6 +248,7 @@ def _audit(
         row_problems=rendered.problems,
         selection_rule=spec.select.rule,
         bounded=all((metric.worst, metric.best) == (0, 1) for metric in metrics[:1]),
+        in_bytes=backend.tokenizer.counts_bytes,
     )
     if renderer.skew is None:
         return record

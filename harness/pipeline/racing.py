@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from harness.core.errors import HarnessError
 from harness.core.protocols import AnyMetric, Metric
+from harness.core.specs import RunSpec
 from harness.core.types import Candidate, Completion, FloatArray, Outcome, Sample, Split
 from harness.pipeline.draws import measured
 from harness.pipeline.estimates import clusters_of
@@ -25,22 +26,28 @@ class Racing:
     generation: Generation
     metric: Metric
     seed: int
+    min_coverage: float
 
     def generate(
         self, candidates: Sequence[Candidate], split: Split, samples: Sequence[Sample]
     ) -> tuple[Generated, ...]:
         """Each candidate's outcomes; UNASKED where it had left."""
-        rules: dict[str, JsonValue] = {"metric": self.metric.signature, "seed": self.seed}
-        course = _Course(self.metric, tuple(samples), Race.plan(len(samples), clusters_of(samples), seed=self.seed))
+        rules: dict[str, JsonValue] = {
+            "metric": self.metric.signature,
+            "seed": self.seed,
+            "min_coverage": self.min_coverage,
+        }
+        race = Race.plan(len(samples), clusters_of(samples), seed=self.seed)
+        course = _Course(self.metric, self.min_coverage, tuple(samples), race)
         return self.generation.race(candidates, split, samples, course.run, rules)
 
 
-def racing(evaluator: Evaluator, seed: int) -> Evaluator:
+def racing(evaluator: Evaluator, spec: RunSpec) -> Evaluator:
     """The evaluator for checkpoints that race by what decides."""
     metric, generation = evaluator.metrics[0], evaluator.answering
     assert isinstance(metric, Metric)
     assert isinstance(generation, Generation)
-    return replace(evaluator, answering=Racing(generation, metric, seed))
+    return replace(evaluator, answering=Racing(generation, metric, spec.seed, spec.select.min_coverage))
 
 
 def require_additive(metrics: Sequence[AnyMetric]) -> None:
@@ -59,6 +66,7 @@ class _Course:
     """One race. Candidates are named by their place, which is also their order of steps."""
 
     metric: Metric
+    min_coverage: float
     samples: tuple[Sample, ...]
     race: Race
 
@@ -76,10 +84,17 @@ class _Course:
         samples = [self.samples[place] for place in self.race.seen(n_rounds)]
         outcomes = {step: [answers[step][sample.id] for sample in samples] for step in standing.kept}
         statistics = {step: measured(self.metric, samples, found) for step, found in outcomes.items()}
-        used = np.logical_and.reduce([_scored(outcomes[step], statistics[step]) for step in standing.kept])
+        scored = {step: _scored(outcomes[step], statistics[step]) for step in standing.kept}
+        # Who answers too little cannot be chosen, and what it left out must not be left out for all.
+        eligible = tuple(step for step in standing.kept if scored[step].mean() >= self.min_coverage)
+        if not eligible:
+            return standing
+        used = np.logical_and.reduce([scored[step] for step in eligible])
         clusters = clusters_of([sample for sample, keep in zip(samples, used, strict=True) if keep])
-        scored: dict[int, FloatArray] = {step: rows[used] for step, rows in statistics.items()}
-        return self.race.keep(standing, n_rounds, self.metric, scored, clusters=clusters)
+        rows: dict[int, FloatArray] = {step: statistics[step][used] for step in eligible}
+        found = self.race.keep(replace(standing, kept=eligible), n_rounds, self.metric, rows, clusters=clusters)
+        going = {step: n_rounds for step in standing.kept if step not in eligible}
+        return replace(found, seen={**found.seen, **going})
 
 
 def _scored(outcomes: Sequence[Outcome], statistics: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -1,4 +1,4 @@
-"""Which items to label next, and how many labels a question needs.
+"""Which items to label next.
 
 Axes: I items, H strata.
 """
@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy import stats
 
 from harness.core.types import FloatArray, IntArray
 
 LEAST_PER_STRATUM = 10
 # See `label_spreads`.
 _PRIOR_LABELS = 5
-LADDER = (50, 100, 200, 400, 800)
 Stratum = TypeVar("Stratum", bound=Hashable)
 
 
@@ -28,22 +26,6 @@ class Drawn:
 
     indices: IntArray
     probabilities: FloatArray
-
-
-@dataclass(frozen=True, slots=True)
-class PlanRow:
-    """What some number of labels can show. detectable: smallest true difference found with the wanted power.
-
-    power: of finding the difference that was asked for. half_width: of the 95 % interval. labels_alone: how many
-    labels would do the same with no judge. settles: whether this is the number that the difference asked for needs.
-    """
-
-    n_labels: int
-    detectable: float
-    power: float
-    half_width: float
-    labels_alone: int
-    settles: bool
 
 
 def score_strata(scores_I: FloatArray, *, n_strata: int = 5, least: int = 1) -> IntArray:
@@ -188,88 +170,3 @@ def draw(
         indices=np.array([index for index, _ in chosen], dtype=np.int64),
         probabilities=np.array([chance for _, chance in chosen], dtype=np.float64),
     )
-
-
-def labels_needed(
-    effect: float, *, sd: float, rho: float, n_judged: int, power: float = 0.8, alpha: float = 0.05
-) -> int:
-    """Labels with which PPI++ finds a mean (difference) of `effect` with the given power, two-sided.
-
-    The least n with n >= (z_{1 - alpha/2} + z_power)^2 sd^2 (1 - rho^2 N / (n + N)) / effect^2, whose right side is
-    the variance of PPI++ (Angelopoulos, Duchi and Zrnic 2023) in labels. sd: of one label (difference of labels);
-    rho: its correlation with the verdict; n_judged: N, items with a verdict only.
-
-    >>> labels_needed(0.10, sd=0.85, rho=0.6, n_judged=2000)
-    397
-    """
-    if not effect > 0:
-        raise ValueError("no number of labels shows a difference of zero or less")
-    if not (sd > 0 and -1 <= rho <= 1 and n_judged >= 0):
-        raise ValueError("the spread must be positive, the correlation in [-1, 1], the judged items zero or more")
-    alone = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)) ** 2 * sd**2 / effect**2
-    # n = alone (1 - rho^2 N / (n + N)) is quadratic in n, with one positive root.
-    middle = n_judged - alone
-    root = (-middle + math.sqrt(middle**2 + 4 * alone * n_judged * (1 - rho**2))) / 2
-    return max(2, math.ceil(root - 1e-9))
-
-
-def effective_labels(n: int, *, rho: float, n_judged: int) -> float:
-    """Labels alone that n labels with verdicts are worth: n / (1 - rho^2 N / (n + N)).
-
-    >>> round(effective_labels(100, rho=0.6, n_judged=2000))
-    152
-    """
-    unexplained = 1 - rho**2 * n_judged / (n + n_judged) if n_judged else 1.0
-    return n / unexplained if unexplained > 0 else float(n + n_judged)
-
-
-def plan(
-    effect: float, *, sd: float, rho: float, n_judged: int, power: float = 0.8, ladder: Sequence[int] = LADDER
-) -> tuple[PlanRow, ...]:
-    """What each number of labels of the ladder can show, and the one that `effect` needs among them, in order."""
-    needed = labels_needed(effect, sd=sd, rho=rho, n_judged=n_judged, power=power)
-    return tuple(_plan_row(n, effect, sd, rho, n_judged, power, settles=n == needed) for n in sorted({*ladder, needed}))
-
-
-def _plan_row(n: int, effect: float, sd: float, rho: float, n_judged: int, power: float, *, settles: bool) -> PlanRow:
-    worth = effective_labels(n, rho=rho, n_judged=n_judged)
-    error = sd / math.sqrt(worth)
-    z = float(stats.norm.ppf(0.975))
-    return PlanRow(
-        n_labels=n,
-        detectable=(z + float(stats.norm.ppf(power))) * error,
-        power=float(stats.norm.sf(z - effect / error) + stats.norm.cdf(-z - effect / error)),
-        half_width=z * error,
-        labels_alone=math.ceil(worth - 1e-9),
-        settles=settles,
-    )
-
-
-def labels_for_equivalence(delta: float, *, sd: float, difference: float = 0.0, power: float = 0.8) -> int | None:
-    """Labels (pairs) after which a 90 % interval lies inside +-delta with the given power; None where it never will.
-
-    sd: of one pair's difference of errors, human against judge. Two one-sided tests at 5 %, normal approximation
-    (Chow, Shao, Wang and Lokhnygina 2017, section 3.2; exact in the limit at a difference of zero).
-
-    >>> labels_for_equivalence(0.1, sd=0.3)
-    78
-    """
-    room = delta - abs(difference)
-    if room <= 0:
-        return None
-    # At a difference of zero either end may fail, and each may do so half as often.
-    quantile = stats.norm.ppf((1 + power) / 2) if difference == 0 else stats.norm.ppf(power)
-    return max(2, math.ceil((float(stats.norm.ppf(0.95) + quantile) * sd / room) ** 2))
-
-
-def labels_to_settle(value: float, half_width: float, n: int, threshold: float) -> int | None:
-    """Labels in all after which an interval that is now `half_width` either way leaves out the threshold.
-
-    Widths shrink with the root of n. For a kappa, a correlation, a difference to a control. None where value and
-    threshold are one and the same.
-
-    >>> labels_to_settle(0.5, 0.16, 100, 0.4)
-    256
-    """
-    distance = abs(value - threshold)
-    return max(n, math.ceil(n * (half_width / distance) ** 2 - 1e-9)) if distance > 0 else None

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from harness.core.types import BoolArray, FloatArray, IntArray
 
@@ -134,7 +134,7 @@ def enough_for(
     """
     if not estimate > bound:
         return None
-    z = float(stats.norm.ppf(level) + stats.norm.ppf(power))
+    z = float(special.ndtri(level) + special.ndtri(power))
     return math.ceil(n * (z * se / (estimate - bound)) ** 2)
 
 
@@ -168,8 +168,8 @@ def _p_above(excess: FloatArray, spread: Spread) -> FloatArray:
         return np.ones_like(spread.value)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(spread.se > 0, excess / spread.se, np.sign(excess) * math.inf)
-    return np.asarray(stats.t.sf(np.nan_to_num(t, nan=0.0, posinf=math.inf, neginf=-math.inf), spread.df))
+    return np.asarray(special.stdtr(spread.df, -np.nan_to_num(t, nan=0.0, posinf=math.inf, neginf=-math.inf)))
 
 
 def _quantile(probability: float, df: int) -> float:
-    return float(stats.t.ppf(probability, df))
+    return float(special.stdtrit(df, probability))

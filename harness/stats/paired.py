@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from harness.core.protocols import Metric
 from harness.core.types import FloatArray
@@ -122,7 +122,7 @@ def mcnemar_mid_p(n_wins: int, n_losses: int) -> float:
     if n == 0:
         return 1.0
     fewer = min(n_wins, n_losses)
-    tail = 2 * stats.binom.cdf(fewer, n, 0.5) - stats.binom.pmf(fewer, n, 0.5)
+    tail = special.bdtr(fewer, n, 0.5) + (special.bdtr(fewer - 1, n, 0.5) if fewer else 0.0)
     return float(min(1.0, tail))
 
 
@@ -132,7 +132,7 @@ def bonett_price(n_wins: int, n_losses: int, n: int) -> tuple[float, float]:
     One win and one loss more than were seen keep it honest where there are none.
     """
     win, loss = (n_wins + 1) / (n + 2), (n_losses + 1) / (n + 2)
-    half = stats.norm.ppf(0.5 + LEVEL / 2) * np.sqrt((win + loss - (win - loss) ** 2) / (n + 2))
+    half = special.ndtri(0.5 + LEVEL / 2) * np.sqrt((win + loss - (win - loss) ** 2) / (n + 2))
     return max(-1.0, float(win - loss - half)), min(1.0, float(win - loss + half))
 
 

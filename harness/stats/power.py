@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
+from scipy import special
 
 
 def minimum_detectable_effect(n: int, *, sd: float, alpha: float = 0.05, power: float = 0.8) -> float:
@@ -33,7 +33,7 @@ def samples_needed(effect: float, *, sd: float, alpha: float = 0.05, power: floa
     """
     if effect <= 0:
         raise ValueError("no number of samples shows a difference of zero or less")
-    z = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
+    z = float(special.ndtri(1 - alpha / 2) + special.ndtri(power))
     # The normal formula is a lower bound, a few samples short: t quantiles are larger.
     n = max(2, math.ceil((z * sd / effect) ** 2))
     while minimum_detectable_effect(n, sd=sd, alpha=alpha, power=power) > effect:
@@ -42,4 +42,4 @@ def samples_needed(effect: float, *, sd: float, alpha: float = 0.05, power: floa
 
 
 def _quantiles(n: int, alpha: float, power: float) -> float:
-    return float(stats.t.ppf(1 - alpha / 2, n - 1) + stats.t.ppf(power, n - 1))
+    return float(special.stdtrit(n - 1, 1 - alpha / 2) + special.stdtrit(n - 1, power))

@@ -112,7 +112,8 @@ class Race:
             return standing
         rng = np.random.default_rng([self.seed, n_rounds])
         order_S, costs_S = _costs(goods_S, noise_SS, min(1.0, n_seen / self.n_clusters), rng)
-        left = ALLOWANCE * n_rounds / (len(self.rounds) - 1) - standing.spent
+        # Never below 0 by rounding: keeping all costs exactly that.
+        left = max(0.0, ALLOWANCE * n_rounds / (len(self.rounds) - 1) - standing.spent)
         # Successive halving: what one look cannot tell, the next one may.
         n_kept = max(int(np.argmax(costs_S <= left)) + 1, -(-len(order_S) // 2))
         going = {standing.kept[s] for s in order_S[n_kept:]}

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeAlias
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from harness.core.protocols import Metric
 from harness.core.records import Estimate
@@ -100,8 +100,8 @@ def expanded_quantiles(values_R: FloatArray, n_clusters: int) -> tuple[float, fl
     The plain percentile interval is too short by sqrt((n - 1) / n) and by z / t in small samples; taking its
     ends further out in the tails mends both, and cannot leave the range of the metric.
     """
-    t = stats.t.ppf(0.5 + LEVEL / 2, n_clusters - 1)
-    tail = stats.norm.cdf(-t * np.sqrt(n_clusters / (n_clusters - 1)))
+    t = special.stdtrit(n_clusters - 1, 0.5 + LEVEL / 2)
+    tail = special.ndtr(-t * np.sqrt(n_clusters / (n_clusters - 1)))
     low, high = np.quantile(values_R, [tail, 1 - tail])
     return float(low), float(high)
 
@@ -112,7 +112,7 @@ def wilson(n_right: float, n: int) -> tuple[float, float]:
     >>> [round(end, 4) for end in wilson(20, 20)]
     [0.8389, 1.0]
     """
-    z = stats.norm.ppf(0.5 + LEVEL / 2)
+    z = special.ndtri(0.5 + LEVEL / 2)
     share = n_right / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,15 +42,23 @@ def guarded(path: Path, doing: str) -> Iterator[None]:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Put `content` at `path`, durable when this returns; the old file stays until the new one is safe."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with guarded(path, "write"):
-        try:
-            make_folder(path.parent)
-            _write_new(temporary, content)
-            temporary.replace(path)
-            sync_folder(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+    write_each({path: content})
+
+
+def write_each(files: Mapping[Path, bytes]) -> None:
+    """The same for several files; each appears whole or not at all, and all are durable when this returns."""
+    for path, content in files.items():
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with guarded(path, "write"):
+            try:
+                make_folder(path.parent)
+                _write_new(temporary, content)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+    for folder in dict.fromkeys(path.parent for path in files):
+        with guarded(folder, "write"):
+            sync_folder(folder)
 
 
 def make_folder(path: Path) -> None:

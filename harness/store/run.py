@@ -67,8 +67,7 @@ class RunFolder:
 
     def finish(self, stage: str, inputs: Mapping[str, JsonValue], files: Mapping[str, bytes]) -> None:
         """Write the stage's files, then record it as done. The files come first: a record is a promise."""
-        for name, content in files.items():
-            disk.write_atomic(self.folder / name, content)
+        disk.write_each({self.folder / name: content for name, content in files.items()})
         digests = {name: sha256(content) for name, content in files.items()}
         self._stages = {**self._stages, stage: _Stage(fingerprint(inputs), digests)}
         disk.write_atomic(self.folder / _STAGES, canonical(self._stages))

@@ -5,19 +5,21 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch.nn import Module
+from torch import Tensor
 
-from harness.backends.hf import HFBackend, backend, batches
+from harness.backends.hf import HFBackend, backend
 from harness.core.specs import BackendSpec, ModelSpec
 from harness.core.types import Completion, Failure, Outcome, Request, Sampling
-from harness.models import running
-from harness.models.decoding import continuation_text, decode_batch
+from harness.models.batching import Pool
+from harness.models.cache import Cache, writes_in_place
+from harness.models.endings import continuation_text
+from harness.models.running import Engine
 from tests.models.fixtures import open_backend, some_rows
 from tests.models.zoo import NAMES
 
@@ -32,6 +34,13 @@ def requests(n: int, sampling: Sampling = GREEDY, stop_ids: tuple[int, ...] = ()
 def one(hf: HFBackend, request: Request) -> Outcome:
     ((_, outcome),) = hf.generate([request])
     return outcome
+
+
+def completed(hf: HFBackend, asked: Sequence[Request], n_rows: int) -> Iterator[tuple[str, Outcome]]:
+    """Outcomes with so many rows at once, the others joining as rows end, where the model lets them."""
+    width = max(len(request.ids) + request.sampling.max_tokens for request in asked)
+    in_place = writes_in_place(hf.model.model, hf.model.device, width)
+    return Engine(hf.model, hf.tokenizer, in_place=in_place).complete(Pool(tuple(asked), 0, n_rows, width))
 
 
 def completion(hf: HFBackend, request: Request) -> Completion:
@@ -61,8 +70,8 @@ def test_outputs_do_not_depend_on_batch_size_or_order(zoo: dict[str, Path], name
         for order in (asked[::-1], random.Random(size).sample(asked, len(asked))):
             for start in range(0, len(order), size):
                 batch = order[start : start + size]
-                found = decode_batch(hf.model.model, hf.tokenizer, batch, hf.model.device)
-                assert found == [alone[request.id] for request in batch]
+                assert dict(completed(hf, batch, size)) == {request.id: alone[request.id] for request in batch}
+            assert dict(completed(hf, order, size)) == alone
 
 
 def test_rows_that_stop_early_leave_the_others_alone(zoo: dict[str, Path]):
@@ -148,32 +157,55 @@ def test_prompt_without_room_for_its_answer_fails_alone(zoo: dict[str, Path]):
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA"), MemoryError()], ids=["gpu", "cpu"])
 @pytest.mark.parametrize("limit", [4, 2, 1, 0])
-def test_batches_are_halved_until_they_fit(
+def test_fewer_rows_run_at_once_until_they_fit(
     zoo: dict[str, Path], monkeypatch: pytest.MonkeyPatch, limit: int, error: Exception
 ):
     hf = open_backend(zoo["llama3"])
-    asked = requests(6)
+    asked = [replace(request, sampling=Sampling(2 + 3 * (i % 3))) for i, request in enumerate(requests(9))]
     expected = dict(hf.generate(asked))
+    usual = Cache.join
 
-    def narrow(model: Module, tokenizer: object, batch: list[Request], device: torch.device) -> list[Completion]:
-        if len(batch) > limit:
+    def narrow(cache: Cache, prompts: Sequence[tuple[int, ...]]) -> Tensor:
+        if len(cache) + len(prompts) > limit:
             raise error
-        return decode_batch(model, hf.tokenizer, batch, device)
+        return usual(cache, prompts)
 
-    monkeypatch.setattr(running, "decode_batch", narrow)
-    found = dict(hf.generate(asked))
-    assert found == (expected if limit else dict.fromkeys(expected, Failure("generate", "out of memory")))
+    monkeypatch.setattr(Cache, "join", narrow)
+    found = list(hf.generate(asked))
+    assert len(found) == len(asked)
+    assert dict(found) == (expected if limit else dict.fromkeys(expected, Failure("generate", "out of memory")))
+
+
+def test_what_was_answered_before_memory_ran_out_is_not_answered_again(
+    zoo: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+):
+    hf = open_backend(zoo["llama3"], tokens_per_batch=150)
+    asked = [replace(request, sampling=Sampling(1 + 7 * (i % 2))) for i, request in enumerate(requests(12))]
+    expected = dict(hf.generate(asked))
+    usual, steps = Cache.step, iter(range(1000))
+
+    def once(cache: Cache, tokens: Sequence[int]) -> Tensor:
+        if next(steps) == 9:
+            raise MemoryError
+        return usual(cache, tokens)
+
+    monkeypatch.setattr(Cache, "step", once)
+    found = list(hf.generate(asked))
+    assert len(found) == len(asked)
+    assert dict(found) == expected
+    assert next(steps) > 10
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory(zoo: dict[str, Path], monkeypatch: pytest.MonkeyPatch):
     hf = open_backend(zoo["llama3"])
+    one(hf, requests(1)[0])
 
     def broken(*_: object) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(running, "decode_batch", broken)
+    monkeypatch.setattr(Cache, "join", broken)
     with pytest.raises(RuntimeError, match="mat1"):
-        list(hf.generate(requests(2)))
+        list(hf.generate(requests(1)))
 
 
 def test_seeds_give_different_draws_and_the_same_seed_the_same(zoo: dict[str, Path]):
@@ -218,16 +250,6 @@ def test_generation_settings_of_the_folder_are_ignored(zoo: dict[str, Path], tmp
     settings = {"temperature": 0.9, "do_sample": True, "repetition_penalty": 3.0, "max_new_tokens": 1}
     (folder / "generation_config.json").write_text(json.dumps(settings))
     assert dict(open_backend(folder).generate(requests(3))) == dict(open_backend(zoo["llama3"]).generate(requests(3)))
-
-
-def test_batches_stay_under_the_budget_and_lose_nobody():
-    asked = [replace(r, sampling=Sampling(5 + i % 9)) for i, r in enumerate(requests(60))]
-    for budget in (1, 100, 1000, 10**6):
-        found = list(batches(asked, budget))
-        assert sorted(r.id for batch in found for r in batch) == sorted(r.id for r in asked)
-        for batch in found:
-            size = max(len(r.ids) for r in batch) + max(r.sampling.max_tokens for r in batch)
-            assert len(batch) == 1 or size * len(batch) <= budget
 
 
 def test_tokenizer_context_and_identity_of_the_model_need_no_torch(zoo: dict[str, Path]):

@@ -323,3 +323,13 @@ def test_a_run_of_rows_concludes_and_resumes(
     resumed = harness("resume", str(folder))
     assert resumed.code == 0, resumed.err
     assert resumed.out.splitlines()[0] == ran.out.splitlines()[0]
+
+
+def test_auto_is_a_run_of_the_engine_that_it_chose_and_says_why(echo_task: Path) -> None:
+    words = [f"task={echo_task}", "model=demo", "trainer=none"]
+    chosen, named = (resolve([*words, f"backend={name}"]) for name in ("auto", "hf"))
+    assert chosen.spec == named.spec
+    reason = chosen.origins["backend.name"].removeprefix("auto: ")
+    assert reason
+    assert f"backend=auto is hf here: {reason}" in chosen.notes
+    assert named.origins["backend.name"] == "typed: backend.name=hf"

@@ -52,7 +52,10 @@ class Running:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     sheet = a_sheet(10)
     with LabelJournal(tmp_path_factory.mktemp("labels") / "labels.jsonl") as journal, served(sheet, journal) as link:
-        yield Running(sheet, journal, link)
+        running = Running(sheet, journal, link)
+        # Whatever the first request imports, and opens.
+        running.get("/nothing")
+        yield running
 
 
 @pytest.fixture(scope="module")

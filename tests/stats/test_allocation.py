@@ -1,4 +1,4 @@
-"""Which items to label, and how many: the design's own table, exact counts, and power by simulation."""
+"""Which items to label: exact counts, and what a batch leaves to the next."""
 
 from __future__ import annotations
 
@@ -7,84 +7,12 @@ import pytest
 
 from harness.stats.allocation import (
     draw,
-    effective_labels,
     label_spreads,
-    labels_for_equivalence,
-    labels_needed,
-    labels_to_settle,
     neyman,
-    plan,
     proportional,
     score_parts,
     score_strata,
 )
-from harness.stats.ppi import mean
-
-# Difference, standard deviation; labels needed at correlation 0, .3, .6, .8, .9 with 2,000 judged items.
-TABLE = [
-    (0.10, 0.85, (568, 527, 397, 244, 138)),
-    (0.20, 0.85, (142, 130, 94, 54, 29)),
-    (0.20, 1.00, (197, 181, 130, 76, 41)),
-    (0.10, 0.45, (159, 146, 105, 61, 33)),
-    (0.05, 0.45, (636, 592, 449, 279, 159)),
-]
-
-
-@pytest.mark.parametrize(("effect", "sd", "expected"), TABLE)
-def test_labels_needed_are_those_of_the_published_table(effect, sd, expected):
-    assert tuple(labels_needed(effect, sd=sd, rho=rho, n_judged=2000) for rho in (0, 0.3, 0.6, 0.8, 0.9)) == expected
-
-
-def test_without_judged_items_or_correlation_the_labels_needed_are_the_textbooks():
-    """(1.96 + 0.8416)^2 (.5 / .1)^2 = 196.2."""
-    assert labels_needed(0.1, sd=0.5, rho=0.9, n_judged=0) == 197
-    assert labels_needed(0.1, sd=0.5, rho=0.0, n_judged=10_000) == 197
-
-
-def test_as_many_labels_as_are_needed_find_the_effect_as_often_as_promised():
-    rng = np.random.default_rng(3)
-    n, found = labels_needed(0.1, sd=0.45, rho=0.6, n_judged=1000), 0
-    for _ in range(500):
-        human = rng.normal(size=n + 1000)
-        judged = 0.6 * human + 0.8 * rng.normal(size=n + 1000)
-        human = 0.1 + 0.45 * human
-        found += mean(human[:n], judged[:n], judged[n:]).p < 0.05
-    assert found / 500 == pytest.approx(0.8, abs=0.05)
-
-
-@pytest.mark.parametrize("change", [{"effect": 0.0}, {"sd": 0.0}, {"rho": 1.1}, {"n_judged": -1}])
-def test_what_has_no_answer_is_refused(change):
-    with pytest.raises(ValueError):
-        labels_needed(**{"effect": 0.1, "sd": 1.0, "rho": 0.5, "n_judged": 10, **change})
-
-
-def test_a_plan_lists_what_labels_can_show_and_the_number_that_is_needed():
-    rows = plan(0.10, sd=0.45, rho=0.6, n_judged=2000)
-    assert [row.n_labels for row in rows] == [50, 100, 105, 200, 400, 800]
-    (needed,) = [row for row in rows if row.settles]
-    assert needed.n_labels == 105
-    assert needed.power == pytest.approx(0.8, abs=0.005)
-    assert needed.detectable == pytest.approx(0.10, abs=0.001)
-    assert rows[1].half_width == pytest.approx(
-        1.96 * 0.45 / np.sqrt(effective_labels(100, rho=0.6, n_judged=2000)), rel=1e-4
-    )
-    assert rows[1].labels_alone == 153  # 100 / (1 - .36 * 2000 / 2100) = 152.2
-
-
-def test_equivalence_needs_the_labels_that_simulation_says():
-    rng = np.random.default_rng(4)
-    for difference in (0.0, 0.03):
-        n = labels_for_equivalence(0.1, sd=0.3, difference=difference)
-        means = difference + 0.3 * rng.normal(size=(20_000, n)).mean(axis=1)
-        inside = np.abs(means) + 1.645 * 0.3 / np.sqrt(n) < 0.1
-        assert inside.mean() == pytest.approx(0.8, abs=0.02)
-    assert labels_for_equivalence(0.1, sd=0.3, difference=-0.1) is None
-
-
-def test_labels_to_settle_grow_with_the_square_of_what_is_missing():
-    assert labels_to_settle(0.6, 0.1, 100, 0.4) == 100  # settled already
-    assert labels_to_settle(0.45, 0.1, 100, 0.4) == 400
-    assert labels_to_settle(0.4, 0.1, 100, 0.4) is None
 
 
 def test_strata_are_quantiles_and_equal_scores_stay_together(rng):

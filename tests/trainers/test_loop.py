@@ -20,8 +20,9 @@ from harness.models.forward import padded
 from harness.models.tree import computes_trees
 from tests.models.fixtures import FolderSink, open_backend, sha256, silent, some_rows, weights_file
 from tests.models.zoo import NAMES
+from tests.trainers.reference import predictions
 from trainers import full, lora
-from trainers.loop import accumulate, predictions
+from trainers.loop import accumulate
 
 CPU = torch.device("cpu")
 ROWS, VALIDATION = some_rows(11), some_rows(4, seed=1)
@@ -56,7 +57,7 @@ def prompts(n: int = 3, checkpoint: Checkpoint | None = None) -> list[Request]:
 def test_loss_at_labelled_positions_equals_transformers_own_loss(zoo: dict[str, Path], name: str):
     model = open_backend(zoo[name]).model.model
     rows = some_rows(5)
-    logits, targets = predictions(model, rows, CPU)
+    logits, targets = predictions(model, rows)
     ours = torch.nn.functional.cross_entropy(logits, targets)
 
     ids, mask, positions = padded([row.ids for row in rows], CPU, side="right")
@@ -225,11 +226,11 @@ def test_figures_are_means_over_completion_tokens(zoo: dict[str, Path], tmp_path
     backend = open_backend(zoo["llama3"])
     spec = LORA.model_copy(update={"epochs": 1, "batch_rows": 11, "dropout": 0.0, "warmup": 0.0, "checkpoint_every": 1})
     (checkpoint,) = train(backend, FolderSink(tmp_path), spec)
-    logits, targets = predictions(open_backend(zoo["llama3"]).model.model, ROWS, CPU)
+    logits, targets = predictions(open_backend(zoo["llama3"]).model.model, ROWS)
     assert checkpoint.train_loss == pytest.approx(float(torch.nn.functional.cross_entropy(logits, targets)), rel=1e-5)
     assert checkpoint.train_accuracy == pytest.approx(float((logits.argmax(-1) == targets).float().mean()))
     backend.model.switch.activate(checkpoint)
-    logits, targets = predictions(backend.model.model, VALIDATION, CPU)
+    logits, targets = predictions(backend.model.model, VALIDATION)
     expected = float(torch.nn.functional.cross_entropy(logits, targets))
     assert checkpoint.validation_loss == pytest.approx(expected, rel=1e-5)
 
@@ -308,10 +309,36 @@ def test_out_of_memory_stops_with_the_setting_to_change(
     def full_up(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("trainers.loop.predictions_on_tree", full_up)
+    monkeypatch.setattr("trainers.loop.losses", full_up)
     with pytest.raises(EnvironmentFault, match=r"trainer\.tokens_per_batch=2048") as caught:
         train(open_backend(zoo["llama3"]), FolderSink(tmp_path))
     assert caught.value.code == "E-OOM"
+    never = LORA.model_copy(update={"gradient_checkpointing": False})
+    with pytest.raises(EnvironmentFault, match=r"trainer\.gradient_checkpointing=auto saves more"):
+        train(open_backend(zoo["llama3"]), FolderSink(tmp_path), never)
+
+
+def test_where_memory_runs_out_gradient_checkpointing_goes_on_and_the_bytes_are_the_same(
+    zoo: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    expected = hashes(train(open_backend(zoo["llama3"]), FolderSink(tmp_path / "plain")))
+    backend = open_backend(zoo["llama3"])
+    n_steps = 0
+
+    def short_of_memory(loss: torch.Tensor) -> None:
+        nonlocal n_steps
+        n_steps += 1
+        loss.backward()
+        # After the fourth backward pass: its gradient is there already, and must not count twice.
+        if n_steps >= 4 and not backend.model.model.is_gradient_checkpointing:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("accelerate.Accelerator.backward", lambda self, loss: short_of_memory(loss))
+    found = hashes(train(backend, FolderSink(tmp_path / "short")))
+    assert n_steps == 7
+    assert found == expected
+    assert "memory ran out in step 4" in caplog.text
+    assert not backend.model.model.is_gradient_checkpointing
 
 
 def test_after_training_the_loaded_model_is_the_base_again(zoo: dict[str, Path], tmp_path: Path):

@@ -13,8 +13,9 @@ from torch import nn
 from harness.backends.hf import HFBackend
 from harness.core.types import TokenRow
 from tests.models.fixtures import FolderSink, open_backend, silent, some_rows
+from tests.trainers.reference import predictions
 from trainers import lora
-from trainers.loop import accumulate, predictions
+from trainers.loop import accumulate
 
 CPU = torch.device("cpu")
 ROWS = some_rows(6)
@@ -53,7 +54,7 @@ def test_rows_with_one_beginning_lose_what_they_lose_alone(zoo: dict[str, Path],
 def test_half_precision_models_are_measured_in_full_precision(zoo: dict[str, Path]) -> None:
     model = open_backend(zoo["llama3"], dtype="bfloat16").model.model
     with torch.no_grad():
-        logits, targets = predictions(model, ROWS, CPU)
+        logits, targets = predictions(model, ROWS)
     assert logits.dtype == torch.bfloat16
     exact = logits.double().numpy()
     rows = np.arange(len(exact))
@@ -93,7 +94,7 @@ def test_the_gradient_is_that_of_the_mean_over_completion_tokens(zoo: dict[str, 
         model.zero_grad()
         return found
 
-    logits, targets = predictions(model, ROWS, CPU)
+    logits, targets = predictions(model, ROWS)
     torch.nn.functional.cross_entropy(logits, targets).backward()
     wanted = gradient()
     options = {"device": CPU, "precision": nullcontext(), "backward": lambda loss: loss.backward()}

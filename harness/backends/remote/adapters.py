@@ -13,12 +13,13 @@ from harness.core.types import Checkpoint, Request
 
 def largest_change(client: Client, asking: Asking, checkpoint: Checkpoint, requests: Sequence[Request]) -> float | None:
     """By how much a checkpoint moves the log-probability of a likely next token, at most; None where none is told."""
-    both = [replace(request, checkpoint=on) for request in requests for on in (None, checkpoint)]
-    calls = [asking.call(each, (each.id, each.checkpoint is not None), asking.likeliest(each, ())) for each in both]
-    answers = dict(client.answers(calls))
+    answers = []
+    for on in (None, checkpoint):
+        asked = [replace(request, checkpoint=on) for request in requests]
+        answers.append(dict(client.answers(asking.call(each, each.id, asking.likeliest(each, ())) for each in asked)))
     changes = []
     for request in requests:
-        before, after = answers[request.id, False], answers[request.id, True]
+        before, after = (found[request.id] for found in answers)
         if isinstance(before, Reply) and isinstance(after, Reply) and before.top and after.top:
             shared = before.top.keys() & after.top.keys()
             # Where they share no likely token they agree on nothing.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -119,15 +119,15 @@ class Client:
         self._streak = Streak()
         self._is_closed = False
 
-    def answers(self, calls: Sequence[Call[K]]) -> Iterator[tuple[K, Reply | Failure]]:
-        """(key, answer) of every call, as they come.
+    def answers(self, calls: Iterable[Call[K]]) -> Iterator[tuple[K, Reply | Failure]]:
+        """(key, answer) of every call, as they come; a call is made up when it is about to be sent.
 
         BackendUnreachable where the server is gone, refuses the key or the model, or the budget is used up: calls
         without an answer are then not answered with a failure, for they can be asked again. Refused for a field.
         """
         results: SimpleQueue[tuple[K, Reply | Failure] | None] = SimpleQueue()
         batch = _Batch(iter(calls), results.put)
-        running = asyncio.run_coroutine_threadsafe(self._all(batch, len(calls)), self._loop)
+        running = asyncio.run_coroutine_threadsafe(self._all(batch), self._loop)
         running.add_done_callback(lambda _: results.put(None))
         try:
             while (item := results.get()) is not None:
@@ -193,9 +193,9 @@ class Client:
     def _pace(self) -> Pace:
         return Pace(self._options.max_concurrency, self._jitter)
 
-    async def _all(self, batch: _Batch[K], n: int) -> None:
+    async def _all(self, batch: _Batch[K]) -> None:
         """Every call of a batch by as many workers as there may be requests; the first error ends them all."""
-        workers = [asyncio.ensure_future(self._work(batch)) for _ in range(min(n, self._options.max_concurrency))]
+        workers = [asyncio.ensure_future(self._work(batch)) for _ in range(self._options.max_concurrency)]
         try:
             await asyncio.gather(*workers)
             if batch.over is not None:
@@ -272,8 +272,9 @@ class Client:
                 self._pace.grow()
                 self.budget.spend(_billed(call, found))
                 return found
-            self._streak.failed(began)
-            if found.is_busy:
+            # Who waited a whole timeout has seen enough alone.
+            self._streak.failed(self._streak.began if found.is_timeout else began)
+            if found.is_busy or found.is_timeout:
                 self._pace.cut(entered, found.wait_s)
             return found
         finally:
@@ -284,7 +285,9 @@ class Client:
             async with asyncio.timeout(self._options.timeout_s):
                 response = await self._inner.post(_PATHS[call.kind], cast_to=httpx2.Response, body=dict(call.body))
                 return _READERS[call.kind](response.content)
-        except (TimeoutError, openai.APITimeoutError):
+        except (TimeoutError, openai.APITimeoutError) as err:
+            if isinstance(err.__cause__, httpx2.ConnectTimeout):
+                return _Passing(Failure("server", "no connection (ConnectTimeout)"))
             return _Passing(Failure("server", "no answer in time"), is_timeout=True)
         except openai.APIStatusError as err:
             return self._status(err.status_code, err.response.content, err.response.headers)

@@ -20,6 +20,9 @@ LONGEST_RETRY_AFTER_S = 120.0
 # A server that fails so often with no answer in between has gone.
 STREAK = 20
 _FIRST_LIMIT = 4.0
+# From this share of the limit that was too much, it grows so many times slower.
+_NEAR = 0.8
+_CAREFUL_ROUNDS = 32
 _UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|[smhd])")
 _DURATION = re.compile(rf"(?:{_PART.pattern}){{1,6}}")
@@ -105,6 +108,7 @@ class Pace:
     def __init__(self, most: int, jitter: Jitter) -> None:
         self.limit = min(_FIRST_LIMIT, float(most))
         self._most = float(most)
+        self._too_much = math.inf
         self._jitter = jitter
         self._active = 0
         self._cuts = 0
@@ -130,13 +134,21 @@ class Pace:
             self._left.notify_all()
 
     def grow(self) -> None:
-        """An answer came: one more at a time until the first cut, later one more for every round of answers."""
-        self.limit = min(self._most, self.limit + (1.0 if self._cuts == 0 else 1 / self.limit))
+        """An answer came: one more at a time until the first cut; later one more for a round of answers, or for many.
+
+        Rounds are many where the limit comes near what was too much the last time.
+        """
+        if self._cuts == 0:
+            step = 1.0
+        else:
+            step = 1 / self.limit / (1 if self.limit < _NEAR * self._too_much else _CAREFUL_ROUNDS)
+        self.limit = min(self._most, self.limit + step)
 
     def cut(self, entered: int, pause_s: float | None) -> None:
         """The server has too much. entered: what `enter` returned to the request that was told so."""
         if entered == self._cuts:
             self._cuts += 1
+            self._too_much = self.limit
             self.limit = max(1.0, self.limit / 2)
         if pause_s is not None:
             self._open_at = max(self._open_at, asyncio.get_running_loop().time() + pause_s)

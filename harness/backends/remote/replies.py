@@ -51,7 +51,7 @@ class Unreadable(Exception):
 class Reply:
     """An answer as the server gave it.
 
-    n_tokens, n_billed: generated, and prompt and answer together; None where the server does not count.
+    n_tokens, n_prompt, n_billed: of the answer, the prompt and all together; None where the server does not count.
     ids: the answer's token ids, where it tells them.
     top: log-probabilities of the first token's likeliest spellings, None where it tells none.
     served, fingerprint: what it says it is; empty where it says nothing.
@@ -60,6 +60,7 @@ class Reply:
     text: str
     finish_reason: FinishReason
     n_tokens: int | None = None
+    n_prompt: int | None = None
     n_billed: int | None = None
     ids: tuple[int, ...] | None = None
     top: Mapping[str, float] | None = None
@@ -212,6 +213,7 @@ def _reply(whole: Table, choice: Table, text: str, top: Mapping[str, float] | No
         text=text,
         finish_reason=_FINISHED[str(reason)],
         n_tokens=n_tokens,
+        n_prompt=n_prompt,
         n_billed=max((count for count in (parts, whole_count) if count is not None), default=None),
         ids=tuple(int(str(each)) for each in ids) if known and isinstance(ids, list) else None,
         top=top,

@@ -1,4 +1,4 @@
-"""LoRA layers in training, computed in fewer passes over memory than peft's, with the same result up to rounding.
+"""LoRA layers computed in fewer passes over memory than peft's, with the same result up to rounding.
 
 peft computes base(x) + scale * B(A(dropout(x))) operation by operation and keeps what each of them needs for the
 backward pass; here the layer is one operation that keeps its input, the rank-wide product and one byte a dropped-out
@@ -53,19 +53,28 @@ def _is_plain(layer: Linear) -> bool:
 
 def _forward(layer: Linear, usual: Callable[..., Tensor], x: Tensor, *args: object, **kwargs: object) -> Tensor:
     base = layer.base_layer
-    dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-    if args or kwargs or base.weight.dtype != dtype:
-        return usual(x, *args, **kwargs)
+    autocast = torch.is_autocast_enabled(x.device.type)
+    dtype = torch.get_autocast_dtype(x.device.type) if autocast else x.dtype
     (name,) = (name for name in layer.active_adapters if name in layer.lora_A)
+    down, up, scale = layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]
+    # Without autocast nothing may be rounded that peft does not round, such as float32 adapters on a bfloat16 model.
+    if args or kwargs or base.weight.dtype != dtype or (not autocast and down.dtype != dtype):
+        return usual(x, *args, **kwargs)
     dropout = layer.lora_dropout[name]
     kept_NI, keep = None, 1.0
     if isinstance(dropout, nn.Dropout) and dropout.p > 0 and layer.training:
         kept_NI, keep = _kept(x.reshape(-1, x.shape[-1]), dropout.p)
-    down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
-    y: Tensor = _LoraLinear.apply(  # type: ignore[no-untyped-call]
-        x, base.weight, base.bias, down, up, layer.scaling[name] / keep, kept_NI
-    )
+    if kept_NI is None and not (autocast or torch.is_grad_enabled()):
+        return _answer(x, base, down, up, scale)
+    y: Tensor = _LoraLinear.apply(x, base.weight, base.bias, down, up, scale / keep, kept_NI)  # type: ignore[no-untyped-call]
     return y
+
+
+def _answer(x: Tensor, base: nn.Linear, down_RI: Tensor, up_OR: Tensor, scale: float) -> Tensor:
+    """The layer without gradients or dropout, in one copy of its output."""
+    x_NI = x.reshape(-1, x.shape[-1])
+    y_NO = torch.nn.functional.linear(x_NI, base.weight, base.bias)
+    return y_NO.addmm_(x_NI @ down_RI.T, up_OR.T, alpha=scale).view(*x.shape[:-1], -1)
 
 
 def _kept(x_NI: Tensor, p: float) -> tuple[Tensor, float]:

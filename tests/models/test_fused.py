@@ -10,9 +10,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
+from harness.models import fused
+from harness.models.fused import fused_adapters
 from tests.models.fixtures import open_backend, some_rows
-from trainers import fused
-from trainers.fused import fused_adapters
 
 IDS = torch.tensor([row.ids[:8] for row in some_rows(3, longest=40, seed=2)])
 

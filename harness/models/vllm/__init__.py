@@ -1,0 +1,1 @@
+"""One vLLM engine for a run: adapters with numbers of their own, requests as it wants them, and proofs."""

@@ -77,7 +77,7 @@ class GivenTrainer:
     """`harness.core.protocols.Trainer` of one checkpoint, copied and checked, not trained."""
 
     spec_type: type[BaseModel] = GivenSpec
-    backends = ("hf", "vllm")
+    backends = ("hf", "vllm", "openai")
 
     def settle(
         self, rows: Sequence[TokenRow], spec: BaseModel, model: Mapping[str, JsonValue]
@@ -114,11 +114,16 @@ class GivenTrainer:
             return
         given = look_at(spec)
         before = _verified(given, spec)
-        loaded = loaded_model(model)
-        if given.kind == "full":
-            _require_whole(loaded)
-            _require_same_model(given, loaded.folder)
-        checkpoint = measured(loaded, checkpoint_of(given), validation_rows)
+        checkpoint = checkpoint_of(given)
+        if getattr(model, "is_hosted", False):
+            # What it changes there is for the backend to prove; losses are not to be had.
+            _require_adapter(given)
+        else:
+            loaded = loaded_model(model)
+            if given.kind == "full":
+                _require_whole(loaded)
+                _require_same_model(given, loaded.folder)
+            checkpoint = measured(loaded, checkpoint, validation_rows)
         final = sink.save(checkpoint, partial(copy_files, given), lambda _: None)
         _verified(given, spec.model_copy(update={"sha256": before}))
         progress(1, 1, "")
@@ -126,6 +131,16 @@ class GivenTrainer:
 
 
 trainer: Trainer = GivenTrainer()
+
+
+def _require_adapter(given: Given) -> None:
+    """A server has adapters beside its model, not other models under its name; E-CONFLICT."""
+    if given.kind == "full":
+        raise HarnessError(
+            "a tuned model cannot be put on a server's model",
+            fix="serve it under a name of its own: model=NAME trainer=none",
+            code="E-CONFLICT",
+        )
 
 
 def _require_whole(loaded: LoadedModel) -> None:
@@ -245,6 +260,8 @@ def _base_reasons(given: Given, model: Mapping[str, JsonValue]) -> tuple[str, ..
     if not (given.folder / BASE_RECORD).is_file():
         said = f"the adapter names {quote(str(named))} as its base" if named else "the adapter names no base"
         return (f"{said}; that it is this model's cannot be proven, only that it fits its layers",)
+    if "server" in model:
+        return (f"it was trained on {quote(str(named))}; whether the server's model is that one, nobody here can tell",)
     record = read_json(given.folder / BASE_RECORD)
     if not isinstance(record, dict) or any(model.get(key) != value for key, value in record.items()):
         raise _unusable(given.folder, f"it was trained on another base model, {quote(str(named))}")

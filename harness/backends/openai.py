@@ -59,8 +59,12 @@ class HostedTokenizer(ByteTokenizer):
 class HostedModel:
     """What a trainer is given in place of a model: E-CONFLICT as soon as it does anything with it."""
 
+    is_hosted = True
+
     def __getattr__(self, name: str) -> NoReturn:
-        raise HarnessError("a hosted model cannot be tuned here", fix="trainer=none, or backend=hf", code="E-CONFLICT")
+        raise HarnessError(
+            "a hosted model cannot be tuned here", fix="trainer=none or given, or backend=hf", code="E-CONFLICT"
+        )
 
 
 class OpenAIKind:
@@ -294,6 +298,11 @@ def _require_known(model: ModelSpec, options: RemoteOptions) -> None:
             fix="leave it out; the server was started with a revision",
             code="E-CONFLICT",
         )
+
+
+def tokenizer_of(model: ModelSpec, options: BackendSpec, *, thinking: bool) -> Tokenizer:
+    """What turns a conversation into token ids for this backend; no server is asked."""
+    return _tokenizer(model, options_of(options), thinking=thinking)
 
 
 def _tokenizer(model: ModelSpec, options: RemoteOptions, *, thinking: bool) -> Tokenizer:

@@ -9,6 +9,7 @@ so the whole pipeline can be run again.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from harness.core.types import Checkpoint, Completion, Failure, FloatArray, Outc
 from harness.data.display import escape
 
 _OUTCOMES = "evaluations/*/outcomes.jsonl"
+_SPEC = "spec.json"
 _PROOFS = "evaluations/*/adapter.json"
 _SCORES = (RECORDING, f"*/{RECORDING}", f"*/*/{RECORDING}")
 _UNKNOWN = Failure("replay", "not in the recording")
@@ -39,7 +41,7 @@ class ReplayBackend:
     trains_in_place = True
 
     def __init__(self, model: ModelSpec, folder: Path, *, thinking: bool) -> None:
-        self.tokenizer = _tokenizer(model, thinking=thinking)
+        self.tokenizer = _tokenizer(model, folder, thinking=thinking)
         self.context_length = 2**31
         self.model: object = folder
         self.identity: Mapping[str, JsonValue] = {"backend": "replay", "recording": _hash(folder)}
@@ -109,14 +111,28 @@ def _folder(options: BackendSpec) -> Path:
     return folder
 
 
-def _tokenizer(model: ModelSpec, *, thinking: bool) -> Tokenizer:
+def _tokenizer(model: ModelSpec, folder: Path, *, thinking: bool) -> Tokenizer:
     if model.name == "fake":
         return FakeTokenizer()
+    recorded = _recorded_backend(folder)
+    if recorded is not None and recorded.name == "openai":
+        from harness.backends.openai import tokenizer_of
+
+        return tokenizer_of(model, recorded, thinking=thinking)
     from harness.models.location import locate
     from harness.models.tokenizer import load_tokenizer
 
     template = Path(model.template).expanduser() if model.template is not None else None
     return load_tokenizer(locate(model), template, thinking=thinking)
+
+
+def _recorded_backend(folder: Path) -> BackendSpec | None:
+    """What answered, where the recording is a run's folder that says so."""
+    try:
+        spec = json.loads((folder / _SPEC).read_bytes())
+        return BackendSpec.model_validate(spec["backend"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.core.protocols import AnyMetric
@@ -202,7 +202,7 @@ def _caveats(evidence: Evidence) -> list[str]:
             f"that both sides {have}"
         )
     caveats.extend(_unscored(one.name, test) for one in evidence.metrics if _most_unscored(one.name, test))
-    caveats.extend(f"{name} could not be chosen: it {reason}" for name, reason in selection.excluded.items())
+    caveats.extend(_why_excluded(selection.excluded))
     if selection.best_untuned is None and selection.chosen_step is not None:
         caveats.append("there are no validation rows: the last checkpoint was taken, no best prompt looked for")
     if not selection.no_signal and len(selection.tied_steps) == n_checkpoints > 1:
@@ -229,6 +229,13 @@ def _caveats(evidence: Evidence) -> list[str]:
 
 def _most_unscored(metric: str, test: Mapping[str, EvaluationRecord]) -> int:
     return max((record.unscored(metric) for record in test.values()), default=0)
+
+
+def _why_excluded(excluded: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each reason why arms could not be chosen."""
+    for why in dict.fromkeys(excluded.values()):
+        names = [name for name, reason in excluded.items() if reason == why]
+        yield f"{', '.join(names)} could not be chosen: {'it' if len(names) == 1 else 'they'} {why}"
 
 
 def _unscored(metric: str, test: Mapping[str, EvaluationRecord]) -> str:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from harness.backends.hf import HFBackend
 from harness.backends.hf import backend as hf_kind
+from harness.backends.openai import HostedModel
 from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.specs import BackendSpec, ModelSpec
 from harness.core.types import Checkpoint
@@ -323,3 +324,23 @@ def test_weights_are_copied_unchanged_and_recorded_with_their_hash(zoo: dict[str
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert found.sha256 == sha256(weights_file(found.folder))
+
+
+def test_a_servers_adapter_is_recorded_by_the_bytes_that_are_here(
+    zoo: dict[str, Path], adapter: Checkpoint, tmp_path: Path
+):
+    settled, reasons = given.trainer.settle(
+        [], given.GivenSpec(path=str(adapter.folder)), {"server": "http://localhost", "model": "m"}
+    )
+    assert "nobody here can tell" in reasons[1]
+    sink = FolderSink(tmp_path)
+    (found,) = given.trainer.train(HostedModel(), [], some_rows(2), settled, sink, silent)
+    assert (found.sha256, found.step) == (adapter.sha256, adapter.step)
+    assert sha256(found.folder / "adapter_model.safetensors") == adapter.sha256
+
+
+def test_a_server_has_no_room_for_a_whole_model(zoo: dict[str, Path], tuned: Path, tmp_path: Path):
+    settled, _ = given.trainer.settle([], given.GivenSpec(path=str(tuned)), {"server": "http://localhost"})
+    with pytest.raises(HarnessError, match="serve it under a name of its own") as err:
+        list(given.trainer.train(HostedModel(), [], [], settled, FolderSink(tmp_path), silent))
+    assert err.value.code == "E-CONFLICT"

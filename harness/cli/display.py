@@ -13,6 +13,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from harness.cli.terminal import echo
 
 _EVERY_S = 10.0
+# Part of a stage after which its pace says when it will end.
+_TELLING = 0.02
 
 
 class PlainDisplay:
@@ -41,7 +43,8 @@ class PlainDisplay:
         if now - self._shown < _EVERY_S:
             return
         elapsed = now - self._started.get(stage, now)
-        left = f", about {elapsed / done * (total - done):.0f} s left" if done else ""
+        # The first answers stand for the time that an engine took to start.
+        left = f", about {elapsed / done * (total - done):.0f} s left" if done > total * _TELLING else ""
         self._say(f"{stage} {done}/{total} {live}".rstrip() + left)
 
     def end(self, stage: str, note: str) -> None:

@@ -537,7 +537,7 @@ def test_an_interrupted_run_ends_at_once_and_resumes_without_paying_twice(
         n_before = len(server.real)
         assert harness(*words, "n_resamples=100").code == 0
         n_after = len(server.real) - n_before
-    # 16 rows of validation and 40 of test, zero-shot and three draws of two shots; what was answered is not asked again.
+    # 16 rows of validation and 40 of test, zero-shot and three draws of two shots; answers are not asked for twice.
     assert n_before >= 155
     assert n_after <= 4 * (16 + 40) - 150
 

@@ -31,13 +31,22 @@ from harness.metrics.mean import MeanMetric
 from harness.stats.racing import ALLOWANCE, LOOKS, Race, Standing
 
 Shape = Literal["unordered", "rising", "peaked"]
-Kind = Literal["scores", "right or wrong", "scores in clusters of 5"]
+Kind = Literal["scores", "right or wrong", "seldom right", "nearly always right", "scores in clusters of 5"]
 SHAPES: tuple[Shape, ...] = ("unordered", "rising", "peaked")
-KINDS: tuple[Kind, ...] = ("scores", "right or wrong", "scores in clusters of 5")
+KINDS: tuple[Kind, ...] = (
+    "scores",
+    "right or wrong",
+    "seldom right",
+    "nearly always right",
+    "scores in clusters of 5",
+)
 CHECKPOINTS, SAMPLES, SPREADS = (3, 6, 10, 20), (100, 300, 1000), (0.0, 0.25, 0.5, 1.0, 2.0)
 _METRIC = MeanMetric("simulated", "simulated", lambda completion, references: 0.0)
-# How much of the noise of a sample's score all checkpoints share; share of right answers; correlation within clusters.
-_SHARED, _RIGHT, _WITHIN = 0.7, 0.6, 0.3
+# How much of the noise of a sample's score all checkpoints share; correlation within clusters.
+_SHARED, _WITHIN = 0.7, 0.3
+# Share of right answers, of kinds of scores that are right or wrong. Where nearly all answers are of one kind, part of
+# the samples often shows no difference at all.
+_RIGHT: dict[Kind, float] = {"right or wrong": 0.6, "seldom right": 0.03, "nearly always right": 0.97}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +147,9 @@ def truth_of(setting: Setting, shape: Shape, kind: Kind, rng: np.random.Generato
     noise_SN = np.sqrt(_SHARED) * _noise((1, n), clusters, rng)
     noise_SN = noise_SN + np.sqrt(1 - _SHARED) * _noise((n_steps, n), clusters, rng)
     quality_S = setting.spread * _curve(n_steps, shape, rng)
-    if kind == "right or wrong":
-        standard_error = float(np.sqrt(_disagreement() / n))
-        right_S = np.clip(_RIGHT + standard_error * quality_S, 0.01, 0.99)
+    if kind in _RIGHT:
+        standard_error = float(np.sqrt(_disagreement(_RIGHT[kind]) / n))
+        right_S = np.clip(_RIGHT[kind] + standard_error * quality_S, 0.001, 0.999)
         scores_SN = (noise_SN < stats.norm.ppf(right_S)[:, None]).astype(float)
         return Truth(scores_SN, clusters, right_S, standard_error)
     inflation = 1 + 4 * _WITHIN if clusters else 1.0
@@ -167,11 +176,11 @@ def _curve(n_steps: int, shape: Shape, rng: np.random.Generator) -> FloatArray:
     return np.asarray((curve - curve.mean()) / curve.std())
 
 
-def _disagreement() -> float:
-    """Probability that exactly one of two equally good checkpoints is right."""
-    at = float(stats.norm.ppf(_RIGHT))
+def _disagreement(right: float) -> float:
+    """Probability that exactly one of two checkpoints, each right so often, is right."""
+    at = float(stats.norm.ppf(right))
     both = float(stats.multivariate_normal([0, 0], [[1, _SHARED], [_SHARED, 1]]).cdf([at, at]))
-    return 2 * (_RIGHT - both)
+    return 2 * (right - both)
 
 
 def outcome(truth: Truth, seed: int) -> tuple[float, float, float, float, float]:

@@ -77,13 +77,13 @@ def run_command_line() -> int:
     except Stopped as stop:
         echo(f"stopped by {signal.Signals(stop.exit_code - 128).name}; everything finished is on disk", error=True)
         return _with_resume(stop.exit_code)
-    except MemoryError:
-        echo("error[E-OOM]: out of memory\n  fix: a smaller backend.tokens_per_batch or model", error=True)
-        return _with_resume(4)
     except typer.Exit as leave:
         return int(leave.exit_code)
     except Exception as error:
-        return _usage_or_bug(error)
+        if not _is_out_of_memory(error):
+            return _usage_or_bug(error)
+        echo("error[E-OOM]: out of memory\n  fix: a smaller backend.tokens_per_batch or model", error=True)
+        return _with_resume(4)
 
 
 def _require_text(words: Sequence[str]) -> None:
@@ -96,6 +96,12 @@ def _require_text(words: Sequence[str]) -> None:
                 f"word {number} of the command is not UTF-8: {quote(word)}",
                 fix="type it in UTF-8, and rename the file or folder if it is the name of one",
             ) from err
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether a machine's or a GPU's memory ran out; torch is not imported for it, but known where it was."""
+    of_a_gpu = getattr(sys.modules.get("torch"), "OutOfMemoryError", MemoryError)
+    return isinstance(error, MemoryError | of_a_gpu)
 
 
 def _usage_or_bug(error: Exception) -> int:

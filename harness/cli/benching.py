@@ -73,11 +73,13 @@ def _run_id(settings: Settings) -> str:
 def _prepare(cell: Planned) -> tuple[Plugins, Prepared]:
     """A run with everything behind it that may refuse it before its model is loaded; nothing is written."""
     from harness.pipeline.prepare import identify, prepare, require_sound, require_trainable
+    from harness.store.cache import RENDERINGS, ContentCache
 
     settings = cell.settings
     plugins = execution.plugins_of(settings)
     require_trainable(settings.spec, plugins)
-    prepared = prepare(identify(settings.spec, plugins, settings.task_folder), plugins)
+    renderings = ContentCache(settings.out, RENDERINGS)
+    prepared = prepare(identify(settings.spec, plugins, settings.task_folder), plugins, renderings)
     require_sound(prepared)
     plugins.trainer.plan(prepared.train_rows, prepared.trainer_spec)
     return plugins, prepared

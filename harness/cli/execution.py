@@ -58,8 +58,8 @@ def execute(
         _show_plan(prepared, plugins, as_json=as_json)
         return
     _announce(settings, prepared)
-    _load(prepared)
     _announce_costs(prepared, plugins)
+    _load(prepared)
     _do(settings, prepared, plugins, folder)
     resume_command = ""
     finish(folder, as_json=as_json, allow_failures=allow_failures)
@@ -230,7 +230,19 @@ def started_with(folder: Path) -> tuple[list[str], bool, Path | None]:
             code="E-NORUN",
         )
     there = isinstance(home, str) and Path(home).is_dir()
-    return [str(word) for word in words], drop_bad, Path(str(home)) if there else None
+    return [_as_it_was(str(word), folder) for word in words], drop_bad, Path(str(home)) if there else None
+
+
+def _as_it_was(word: str, folder: Path) -> str:
+    """The word; in place of `auto` the engine that it meant then, for here it might mean another."""
+    from harness.store.view import StoredView
+
+    if word not in ("backend=auto", "backend.name=auto"):
+        return word
+    with suppress(EnvironmentFault):
+        backend = StoredView(folder).spec.get("backend")
+        return f"backend={backend['name']}" if isinstance(backend, dict) else word
+    return word
 
 
 def _environment(settings: Settings) -> dict[str, JsonValue]:
@@ -274,7 +286,8 @@ def _announce_costs(prepared: Prepared, plugins: Plugins) -> None:
     if isinstance(prepared.backend, Metered):
         steps = plugins.trainer.plan(prepared.train_rows, prepared.trainer_spec).checkpoint_steps
         estimate = prepared.backend.estimate(list(planned_requests(prepared, len(steps))))
-        echo(f"this run asks for {estimate}, less what the cache has", error=True)
+        more = ", and what its judges ask" if plugins.judges else ""
+        echo(f"this run asks for at most {estimate}, less what the cache has{more}", error=True)
 
 
 def show_counts(prepared: Prepared) -> None:

@@ -206,7 +206,7 @@ class ModelSpec(Spec):
 class BackendSpec(Spec):
     """What generates."""
 
-    name: str = Field("hf", description="hf, vllm, openai, replay, ...; `harness list backends`; auto: vllm or hf")
+    name: str = Field("hf", description="hf, vllm, openai, ...; `harness list backends`; a run's own can be auto")
     tokens_per_batch: int = Field(16_384, ge=1, description="prompt and completion tokens in one batch")
     threads: int | None = Field(None, ge=1, description="CPU threads; part of what makes runs repeatable")
     recording: str | None = Field(None, description="replay: file with recorded completions")

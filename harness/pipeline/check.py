@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.core.errors import HarnessError
 from harness.core.protocols import AnyMetric, Metric, TrainPlan
-from harness.core.types import Candidate, Request, Sample
+from harness.core.types import Arm, Candidate, Request, Sample
 from harness.pipeline.arms import untuned_arms
 from harness.pipeline.judging import JudgeMetric
 from harness.pipeline.prepare import Plugins, Prepared
@@ -150,13 +150,18 @@ def make_plan(prepared: Prepared, plugins: Plugins) -> Plan:
 
 
 def planned_requests(prepared: Prepared, n_checkpoints: int) -> Iterator[Request]:
-    """Everything that a run will ask for, whatever the cache has; those of checkpoints without their weights.
+    """All that a run can ask for, whatever the cache has; those of checkpoints without their weights.
 
-    Other wordings are tried on validation only; the best of them would be asked the test samples too.
+    Of other wordings, tried on validation, one may be asked the test samples too: the one with most shots and words.
     """
     validation, test = prepared.dataset.split("validation"), prepared.dataset.split("test")
-    candidates = [candidate for arm in untuned_arms(prepared.spec) for candidate in arm.candidates]
-    rounds = [(c, [*validation, *test] if c.instruction is None else list(validation)) for c in candidates]
+    arms = untuned_arms(prepared.spec)
+    other = max((arm for arm in arms if arm.instruction is not None), key=_size, default=None)
+    rounds = [
+        (candidate, [*validation, *test] if arm.instruction is None or arm is other else list(validation))
+        for arm in arms
+        for candidate in arm.candidates
+    ]
     rounds += [(Candidate("checkpoint"), list(validation))] * n_checkpoints
     rounds += [(Candidate("chosen checkpoint"), list(test))] if n_checkpoints else []
     for candidate, samples in rounds:
@@ -164,3 +169,7 @@ def planned_requests(prepared: Prepared, n_checkpoints: int) -> Iterator[Request
         for sample in samples:
             shots = prepared.shots.shots(sample, k=candidate.shots, draw=candidate.draw)
             yield Request(sample.id, renderer.prompt_ids(sample, shots), prepared.sampling, renderer.stop_ids)
+
+
+def _size(arm: Arm) -> tuple[int, int, int]:
+    return len(arm.candidates), arm.shots, len(arm.instruction or "")

@@ -181,10 +181,7 @@ class Evaluator:
             "slices": list[JsonValue](estimating.slices),
         }
         if not self.folder.is_done(stage, inputs):
-            # What a checkpoint was not asked, because it had left the race, is no part of its record.
-            inside = [
-                i for i, row in enumerate(zip(*(draw.outcomes for draw in draws), strict=True)) if UNASKED not in row
-            ]
+            inside = _asked(draws)
             outcomes = [[draw.outcomes[i] for i in inside] for draw in draws]
             whole = {m.name: Drawn(samples, per_draw[m.name], [draw.outcomes for draw in draws]) for m in self.metrics}
             drawn, used = {name: part_of(one, inside) for name, one in whole.items()}, answered[inside]

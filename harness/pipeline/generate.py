@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from harness.core.errors import EnvironmentFault
 from harness.core.protocols import AdapterProof, Backend, Progress
 from harness.core.types import Candidate, Completion, Failure, Outcome, Request, Sample, Sampling, Split
-from harness.pipeline.outcomes import UNASKED, Journaled, decode, encode, hash_requests
+from harness.pipeline.outcomes import UNASKED, Journaled, decode, decode_named, encode, hash_requests
 from harness.pipeline.stages import Stages
 from harness.prompting import Renderers, ShotPool
 from harness.store import disk, layout
@@ -64,7 +64,13 @@ class _Asked:
 
     @property
     def key(self) -> str:
-        return fingerprint(self.question)
+        """Where the cache has these outcomes, every sample asked or settled."""
+        return fingerprint(self.inputs)
+
+    @property
+    def answers_key(self) -> str:
+        """Where the cache has what answers there are to the question, maybe not to all of it."""
+        return fingerprint({**self.question, "only": "answers"})
 
     def files(self, made: CachedGeneration) -> dict[str, bytes]:
         return {f"{self.folder}/{layout.OUTCOMES}": made.outcomes, f"{self.folder}/{layout.PROOF}": made.proof}
@@ -113,7 +119,8 @@ class Generation:
         together: list[JsonValue] = [each.checkpoint.sha256 if each.checkpoint else None for each in candidates]
         race = {**rules, "candidates": together}
         asked = [self._asked(candidate, split, samples, race) for candidate in candidates]
-        if not all(self.stages.is_done(each.stage, each.inputs) for each in asked):
+        # Each leaves or stays by what the others answer: all are known, or the whole race is run.
+        if [each for each in asked if not self._known(each)]:
             self._answer(asked, rounds)
         return tuple(map(self._generated, asked))
 
@@ -163,17 +170,29 @@ class Generation:
         title = asked[0].stage if len(asked) == 1 else f"evaluate {len(asked)} candidates on {asked[0].split}"
         with self.stages.timed(title) as progress, self._opened(asked) as journals:
             proofs = [self._prove(each) for each in asked]
+            for each, journal in zip(asked, journals, strict=True):
+                self._take_over(each, journal)
+            wanted: Sequence[Sequence[str]] = [()] * len(asked)
             for wanted in rounds([journal.outcomes for journal in journals]):
                 self._ask(asked, journals, wanted, progress)
-            for each, journal, proof in zip(asked, journals, proofs, strict=True):
+            for each, journal, ids, proof in zip(asked, journals, wanted, proofs, strict=True):
                 journal.flush()
-                self._finish(each, journal.outcomes, proof)
+                self._finish(each, journal.outcomes, ids, proof)
+
+    def _take_over(self, asked: _Asked, journal: Journaled) -> None:
+        """What the cache has of the answers is not asked again."""
+        entries = [self.cache.get(key) for key in (fingerprint(asked.question), asked.answers_key)]
+        cached = next((entry for entry in entries if entry is not None), None)
+        if cached is not None:
+            known = decode_named(cached.outcomes)
+            self.stages.reused(f"{asked.stage}, in part", len(known))
+            journal.outcomes.update({name: known[name] for name in known.keys() - journal.outcomes.keys()})
 
     @contextmanager
     def _opened(self, asked: Sequence[_Asked]) -> Iterator[list[Journaled]]:
         """The journals of the candidates, and what killed attempts left in them."""
         with ExitStack() as stack:
-            yield [stack.enter_context(Journaled(self._journal(each), fingerprint(each.inputs))) for each in asked]
+            yield [stack.enter_context(Journaled(self._journal(each), each.key)) for each in asked]
 
     def _ask(
         self,
@@ -189,25 +208,36 @@ class Generation:
             missing = ids - journals[place].outcomes.keys()
             for request in each.requests:
                 if request.id in missing:
-                    tagged = f"{place} {request.id}"
+                    tagged = f"{each.candidate.name} {request.id}"
                     owners[tagged] = place, request.id
                     todo.append(replace(request, id=tagged))
         total = sum(map(len, wanted))
         done = total - len(todo)
         for tagged, outcome in self.backend.generate(todo) if todo else ():
+            if tagged not in owners:
+                raise _unasked(tagged)
             place, request_id = owners.pop(tagged)
-            journals[place].add(request_id, outcome)
+            journals[place].add(request_id, self._cleaned(outcome))
             done += 1
             progress(done, total, "")
         if owners:
             raise _unanswered(owners, n_asked=len(todo))
         progress(total, total, "")
 
-    def _finish(self, asked: _Asked, found: Mapping[str, Outcome], proof: AdapterProof | None) -> None:
-        outcomes = {request.id: self._cleaned(found.get(request.id, UNASKED)) for request in asked.requests}
+    def _finish(
+        self, asked: _Asked, known: Mapping[str, Outcome], wanted: Sequence[str], proof: AdapterProof | None
+    ) -> None:
+        """known: what is there, of which the cache may have had more than a race wants."""
+        outcomes: dict[str, Outcome] = {request.id: UNASKED for request in asked.requests}
+        outcomes |= {name: known[name] for name in wanted}
         made = CachedGeneration(encode(asked.requests, outcomes), canonical(proof))
-        if all(isinstance(outcome, Completion) for outcome in outcomes.values()):
+        settled = {name: outcome for name, outcome in known.items() if _is_settled(outcome)}
+        if settled.keys() >= set(wanted):
             self._keep(asked.key, made)
+        if asked.race or len(settled) < len(asked.requests):
+            # After a race, or with failures that may pass: the next run asks only for the rest.
+            requests = [request for request in asked.requests if request.id in settled]
+            self._keep(asked.answers_key, CachedGeneration(encode(requests, settled), canonical(proof)))
         self.stages.folder.finish(asked.stage, asked.inputs, asked.files(made))
 
     def _generated(self, asked: _Asked) -> Generated:
@@ -237,6 +267,19 @@ class Generation:
         if isinstance(outcome, Failure):
             return outcome
         return replace(outcome, text=self.renderers.own.clean(outcome.text))
+
+
+def _is_settled(outcome: Outcome) -> bool:
+    """Whether asking again could bring nothing else: an answer, or a prompt that does not fit."""
+    return isinstance(outcome, Completion) or outcome.stage == "prompt"
+
+
+def _unasked(name: str) -> EnvironmentFault:
+    return EnvironmentFault(
+        f"the backend gave an outcome twice, or one that nobody asked for: {name!r}",
+        fix="this is a defect of the backend: every request must come back once",
+        code="E-BACKEND",
+    )
 
 
 def _unanswered(owners: Mapping[str, tuple[int, str]], n_asked: int) -> EnvironmentFault:

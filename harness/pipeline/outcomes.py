@@ -45,7 +45,12 @@ def encode(requests: Sequence[Request], outcomes: Mapping[str, Outcome]) -> byte
 
 def decode(content: bytes) -> tuple[Outcome, ...]:
     """The outcomes of an outcomes.jsonl, in its order."""
-    return tuple(_from_record(json.loads(line))[1] for line in content.split(b"\n") if line)
+    return tuple(decode_named(content).values())
+
+
+def decode_named(content: bytes) -> dict[str, Outcome]:
+    """The same by sample id."""
+    return dict(_from_record(json.loads(line)) for line in content.split(b"\n") if line)
 
 
 @dataclass

@@ -204,7 +204,13 @@ def _check_settings(spec: RunSpec, dataset: Dataset) -> None:
 
 
 def _check_order(spec: RunSpec, backend: Backend) -> None:
-    """Refuse to stop training by a metric that is measured after training."""
+    """Refuse a race that has nothing to choose, and to stop training by a metric that is measured afterwards."""
+    if spec.select.race and spec.select.rule == "last":
+        raise HarnessError(
+            "select.rule=last takes the last checkpoint, and in a race it may not be asked",
+            fix="leave select.race out, or another select.rule",
+            code="E-CONFLICT",
+        )
     watching = spec.select.patience is not None and spec.select.stop_on == "metric"
     why = "select.race=true" if spec.select.race else f"backend={spec.backend.name}"
     if watching and (spec.select.race or not backend.trains_in_place):

@@ -265,6 +265,7 @@ def _rescored_spec(recorded: RunSpec, asked: RunSpec) -> RunSpec:
         key for key in ("prompting", "generation", "data") if getattr(spec.task, key) != getattr(asked.task, key)
     ]
     differing += [key for key in ("model", "backend") if getattr(spec, key) != getattr(asked, key)]
+    differing += ["select.race"] if recorded.select.race != asked.select.race else []
     if differing:
         raise HarnessError(
             f"a rescore scores what was generated; {', '.join(differing)} would generate something else",

@@ -55,7 +55,7 @@ def select(
     to the metric; of any other grade it has no say here: one that may drive is the metric itself.
     """
     arms = (*untuned, *checkpoints)
-    excluded = {e.arm.name: _why_few(e, metric) for e in arms if _too_few(e, metric, spec)}
+    excluded = {e.arm.name: _why_few(e, metric, spec) for e in arms if _too_few(e, metric, spec)}
     eligible = [e for e in checkpoints if not _too_few(e, metric, spec)]
     if checkpoints and not eligible:
         raise EnvironmentFault(
@@ -194,14 +194,18 @@ def _best_untuned(untuned: Sequence[ValidationEvaluation], metric: AnyMetric, sp
 
 
 def _too_few(evaluation: ValidationEvaluation, metric: AnyMetric, spec: SelectSpec) -> bool:
-    return evaluation.coverage(metric) < spec.min_coverage
+    """Whether it cannot be chosen: it left the race, or too many of its samples have no score."""
+    return UNASKED in evaluation.outcomes[0] or evaluation.coverage(metric) < spec.min_coverage
 
 
-def _why_few(evaluation: ValidationEvaluation, metric: AnyMetric) -> str:
+def _why_few(evaluation: ValidationEvaluation, metric: AnyMetric, spec: SelectSpec) -> str:
     n_unasked = sum(outcome == UNASKED for outcome in evaluation.outcomes[0])
     if n_unasked:
         return f"left the race after {len(evaluation.samples) - n_unasked} of {len(evaluation.samples)} samples"
-    return f"{evaluation.coverage(metric):.1%} of its answers could be scored"
+    answered = float(evaluation.answered.mean())
+    if answered < spec.min_coverage:
+        return f"answered {answered:.1%} of the samples"
+    return f"could be scored on {evaluation.coverage(metric):.1%} of the samples"
 
 
 def _step(evaluation: ValidationEvaluation) -> int:

@@ -156,8 +156,8 @@ def _costs(
     n_steps = len(goods_S)
     unit = float(np.sqrt(2 * (np.trace(noise_SS) - noise_SS.mean() * n_steps) / (n_steps - 1) * share))
     if unit == 0:
-        order_S = np.argsort(-goods_S, kind="stable")
-        return order_S, np.zeros(n_steps)
+        # They did alike on every cluster so far, which says nothing of where they will differ: nobody may go.
+        return np.argsort(-goods_S, kind="stable"), np.append(np.full(n_steps - 1, np.inf), 0.0)
     true_DS = _what_may_be_true(goods_S / unit, noise_SS / unit**2, rng)
     order_S = np.argsort(-true_DS.mean(axis=0), kind="stable")
     root_SS = np.linalg.cholesky(noise_SS / unit**2 * share / (1 - share) + 1e-12 * np.eye(n_steps))

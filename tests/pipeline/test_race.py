@@ -123,10 +123,76 @@ def half(context):
 """
 
 
-@pytest.mark.parametrize("words", [["select.patience=2"], ["metrics.primary=own.py:half"]])
+REFUSED = [["select.patience=2"], ["metrics.primary=own.py:half"], ["select.rule=last"]]
+
+
+@pytest.mark.parametrize("words", REFUSED)
 def test_what_cannot_race_is_refused_before_anything_is_written(harness: Harness, task: Path, words: list[str]) -> None:
     (task / "own.py").write_text(RECOMPUTED)
     ran = harness("run", f"task={task}", *FAKE, *TRAINED, "select.race=true", *words)
     assert ran.code == 2
     assert "E-CONFLICT" in ran.err
     assert not Path("runs").exists()
+
+
+def of_checkpoints(asked: list[Request]) -> int:
+    return sum(request.checkpoint is not None for request in asked)
+
+
+def test_a_race_asks_for_nothing_that_the_cache_has(harness: Harness, task: Path, asked: list[Request]) -> None:
+    counts = []
+    for words in ([], ["select.race=true"], ["select.race=true", "select.rule=best"]):
+        asked.clear()
+        assert harness("run", f"task={task}", *FAKE, *TRAINED, *words).code == 0
+        counts.append(of_checkpoints(asked))
+    assert counts[0] > 8 * 160
+    assert counts[1:] == [0, 0]
+
+
+def test_answers_of_a_race_are_not_asked_again_by_a_run_without_one(
+    harness: Harness, task: Path, asked: list[Request]
+) -> None:
+    words = ("run", f"task={task}", *FAKE, *TRAINED)
+    harness(*words, "select.race=true", "out=shared")
+    n_raced = of_checkpoints(asked)
+    harness(*words, "out=shared")
+    harness(*words, "out=alone")
+    folders = [path.parent for out in ("shared", "alone") for path in Path(out).glob("echo/*/result.json")]
+    whole = [f for f in folders if not parse(RunResult, (f / layout.RESULT).read_bytes(), name="").selection.excluded]
+    assert len(whole) == 2
+    assert (whole[0] / layout.RESULT).read_bytes() == (whole[1] / layout.RESULT).read_bytes()
+    n_alone = 8 * 160 + 40
+    assert of_checkpoints(asked) == n_raced + (n_alone - n_raced) + n_alone
+
+
+def test_who_left_the_race_is_not_chosen_however_little_coverage_is_asked(harness: Harness, task: Path) -> None:
+    words = ("run", f"task={task}", *FAKE, *TRAINED, "select.race=true", "select.min_coverage=0.1", "select.rule=best")
+    assert harness(*words, "out=race").code == 0
+    result = result_in("race")
+    left = [name for name, why in result.selection.excluded.items() if "left the race" in why]
+    assert left
+    assert f"step-{result.selection.chosen_step:06d}" not in left
+
+
+def test_a_few_failures_do_not_end_a_race_for_anybody(harness: Harness, task: Path) -> None:
+    """Three in a hundred fail for everybody, which by chance are more than one in twenty of the first samples."""
+    words = ("run", f"task={task}", *FAKE, *TRAINED, "backend.options.fail.boom=0.03", "--allow-failures")
+    for seed in (1, 2, 3):
+        ran = harness(*words, "select.race=true", f"seed={seed}", f"out={seed}")
+        assert ran.code == 0, ran.err
+        assert result_in(str(seed)).selection.chosen_step is not None
+
+
+def test_what_failed_is_asked_again_by_the_next_run_and_nothing_else(
+    harness: Harness, task: Path, asked: list[Request]
+) -> None:
+    words = ("run", f"task={task}", *FAKE, "backend.options.fail.boom=0.03", "select.min_coverage=0.5")
+    assert harness(*words, "trainer.lr=0.2", "--allow-failures").code == 0
+    result = result_in("runs")
+    arms = [e.arm for e in result.evaluations if e.step is None]
+    n_failed = sum(
+        sum(result.evaluation(arm, split).failures.values()) for arm in arms for split in ("validation", "test")
+    )
+    asked.clear()
+    assert harness(*words, "trainer.lr=0.3", "--allow-failures").code == 0
+    assert sum(request.checkpoint is None for request in asked) == n_failed / 2 > 0

@@ -138,11 +138,21 @@ def test_expected_cost_of_keeping_one_of_two_by_numerical_integration(monkeypatc
         assert order[0] == (0 if difference > 0 else 1)
 
 
-def test_checkpoints_that_answer_alike_cost_nothing_to_drop(toy, as_mean, rng):
+def test_nobody_goes_where_nothing_has_told_them_apart_yet(toy, as_mean, rng):
     scores = as_mean(rng.random(200))
     _, standings = run(toy(), dict.fromkeys(range(1, 5), scores))
-    assert standings[-1].kept == (1,)
+    assert standings[-1].kept == (1, 2, 3, 4)
     assert standings[-1].spent == 0
+
+
+def test_a_checkpoint_that_alone_is_sometimes_right_wins_the_race(toy, as_mean):
+    """None of the first samples is right for anybody: the first round says nothing of who is best."""
+    found = []
+    for seed in range(60):
+        right = np.random.default_rng(seed).random(100) < 0.1
+        _, standings = run(toy(), {1: as_mean(np.zeros(100)), 2: as_mean(np.zeros(100)), 3: as_mean(right * 1.0)})
+        found.append(3 in standings[-1].kept)
+    assert all(found)
 
 
 def test_who_has_spent_everything_drops_nobody_at_a_cost(toy, as_mean, rng):

@@ -15,7 +15,7 @@ class Estimate:
     tokens_at_most: int
 
     def __str__(self) -> str:
-        return f"{self.calls:,} calls, at most {self.tokens_at_most:,} tokens"
+        return f"{self.calls:,} calls and {self.tokens_at_most:,} tokens"
 
     def __add__(self, other: Estimate) -> Estimate:
         return Estimate(self.calls + other.calls, self.tokens_at_most + other.tokens_at_most)

@@ -189,10 +189,7 @@ def test_what_failed_is_asked_again_by_the_next_run_and_nothing_else(
     words = ("run", f"task={task}", *FAKE, "backend.options.fail.boom=0.03", "select.min_coverage=0.5")
     assert harness(*words, "trainer.lr=0.2", "--allow-failures").code == 0
     result = result_in("runs")
-    arms = [e.arm for e in result.evaluations if e.step is None]
-    n_failed = sum(
-        sum(result.evaluation(arm, split).failures.values()) for arm in arms for split in ("validation", "test")
-    )
+    n_failed = sum(sum(e.failures.values()) for e in result.evaluations if e.step is None)
     asked.clear()
     assert harness(*words, "trainer.lr=0.3", "--allow-failures").code == 0
-    assert sum(request.checkpoint is None for request in asked) == n_failed / 2 > 0
+    assert sum(request.checkpoint is None for request in asked) == n_failed > 0

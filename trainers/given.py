@@ -82,10 +82,16 @@ class GivenTrainer:
     def settle(
         self, rows: Sequence[TokenRow], spec: BaseModel, model: Mapping[str, JsonValue]
     ) -> tuple[BaseModel, tuple[str, ...]]:
-        """The hash of the files as they are now, and what is known of the base; E-ADAPTER where they cannot be it."""
+        """The hash of the files as they are now, and what is known of the base; E-ADAPTER where they cannot be it.
+
+        E-CONFLICT where they are a tuned model and the base is a server's or quantised.
+        """
         assert isinstance(spec, GivenSpec)
         given = look_at(spec)
         found = _verified(given, spec)
+        if "server" in model:
+            _require_adapter(given)
+        _require_whole(given, is_quantised="quantization" in model)
         what = f"{'an adapter' if given.kind == 'adapter' else 'a tuned model'} as it is in {quote(spec.path)}"
         return spec.model_copy(update={"sha256": found}), (what, *_base_reasons(given, model))
 
@@ -120,8 +126,8 @@ class GivenTrainer:
             _require_adapter(given)
         else:
             loaded = loaded_model(model)
+            _require_whole(given, is_quantised=loaded.quantization != "none")
             if given.kind == "full":
-                _require_whole(loaded)
                 _require_same_model(given, loaded.folder)
             checkpoint = measured(loaded, checkpoint, validation_rows)
         final = sink.save(checkpoint, partial(copy_files, given), lambda _: None)
@@ -143,9 +149,9 @@ def _require_adapter(given: Given) -> None:
         )
 
 
-def _require_whole(loaded: LoadedModel) -> None:
-    """A tuned model's weights are numbers of their own, and cannot take the place of bits; E-CONFLICT."""
-    if loaded.quantization != "none":
+def _require_whole(given: Given, *, is_quantised: bool) -> None:
+    """A tuned model's weights are numbers of their own, and cannot take the place of a base's bits; E-CONFLICT."""
+    if given.kind == "full" and is_quantised:
         raise HarnessError(
             "a tuned model cannot be put on a quantised base",
             fix="model.quantization=none, or an adapter as trainer.path",
@@ -303,21 +309,22 @@ def measured(loaded: LoadedModel, checkpoint: Checkpoint, rows: Sequence[TokenRo
     import torch
 
     from harness.models.loss import projection_of
-    from trainers.loop import accumulate
+    from trainers.loop import accumulate, enough_memory
 
     try:
-        loaded.switch.activate(checkpoint)
-        with torch.no_grad():
-            figures = accumulate(
-                loaded.model,
-                rows,
-                _TOKENS_PER_BATCH,
-                device=loaded.device,
-                precision=nullcontext(),
-                as_tree=False,
-                backward=None,
-                projection=projection_of(loaded.model, loaded.device),
-            )
+        with enough_memory("measuring the checkpoint", "a smaller model, or model.quantization=nf4"):
+            loaded.switch.activate(checkpoint)
+            with torch.no_grad():
+                figures = accumulate(
+                    loaded.model,
+                    rows,
+                    _TOKENS_PER_BATCH,
+                    device=loaded.device,
+                    precision=nullcontext(),
+                    as_tree=False,
+                    backward=None,
+                    projection=projection_of(loaded.model, loaded.device),
+                )
     except EnvironmentFault as err:
         if err.code != "E-ADAPTER":
             raise

@@ -1,7 +1,8 @@
 """Liger's kernels for norms, rotary positions and gated layers, while a model is trained and at no other time.
 
 Liger changes an architecture for the whole process. Here what it changes is noted and taken back, and put on around the
-gradient of the one model that is trained: baselines, checkpoints and judges are computed as they were before.
+gradient and the validation loss of the one model that is trained: the answers of baselines, checkpoints and judges are
+computed as they were before.
 """
 
 from __future__ import annotations

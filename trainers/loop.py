@@ -27,6 +27,7 @@ from harness.models.fused import fused_adapters
 from harness.models.loading import LoadedModel
 from harness.models.loss import Projection, projection_of, states_before, summed_loss
 from harness.models.memory import free_memory, is_out_of_memory
+from harness.models.rotary import switches_at
 from harness.models.tree import attending_trees, computes_trees, tree_inputs, tree_of
 from trainers.batches import micro_batches, rows_of_step
 from trainers.kernels import patched, patches_of
@@ -35,6 +36,7 @@ from trainers.state import fingerprint_of, read_state, write_state
 from trainers.tuned import Tuned, set_gradient_checkpointing
 
 _LOG = logging.getLogger(__name__)
+_SMALLER = "a smaller model, or model.quantization=nf4; trainer=lora takes less memory than trainer=full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,12 @@ def train(job: Job, start: Callable[[], Tuned]) -> Iterator[Checkpoint]:
     yield from done
     if done and done[-1].step >= total:
         return
-    tuned = start()
+    with enough_memory("when training began", _SMALLER):
+        tuned = start()
     try:
-        yield from _Loop(job, tuned, done[-1] if done else None, total).run()
+        with enough_memory("when training began", _SMALLER):
+            loop = _Loop(job, tuned, done[-1] if done else None, total)
+        yield from loop.run()
     finally:
         tuned.close()
 
@@ -140,10 +145,13 @@ class _Loop:
         figures = Figures()
         while self._step < self._total:
             self._step += 1
-            figures += self._train_step()
+            with enough_memory(f"updating the weights in step {self._step}", _SMALLER):
+                figures += self._train_step()
             self._job.progress(self._step, self._total, f"loss {figures.mean_loss:.3f}")
             if self._step in wanted:
-                yield self._save(figures)
+                with enough_memory(f"keeping the checkpoint of step {self._step}", _SMALLER):
+                    checkpoint = self._save(figures)
+                yield checkpoint
                 figures = Figures()
                 self._tuned.resume()
 
@@ -191,14 +199,16 @@ class _Loop:
         return allowed and known and not getattr(model, "is_gradient_checkpointing", False)
 
     def _out_of_memory(self) -> EnvironmentFault:
-        budget = self._job.spec.tokens_per_batch
         saves = "" if self._job.spec.gradient_checkpointing else "; trainer.gradient_checkpointing=auto saves more"
+        return _memory_ran_out(f"in step {self._step} {self._in_batches()}", self._smaller_batches() + saves)
+
+    def _in_batches(self) -> str:
+        return f"with {self._job.spec.tokens_per_batch} tokens in a batch"
+
+    def _smaller_batches(self) -> str:
         # Never made smaller silently: what was asked for is what is recorded.
-        return EnvironmentFault(
-            f"memory ran out in step {self._step} with {budget} tokens in a batch",
-            fix=f"trainer.tokens_per_batch={max(1, budget // 2)} gives the same result in less memory{saves}",
-            code="E-OOM",
-        )
+        half = max(1, self._job.spec.tokens_per_batch // 2)
+        return f"trainer.tokens_per_batch={half} gives the same result in less memory"
 
     def _accumulated(self, rows: Sequence[TokenRow], backward: Callable[[Tensor], None] | None) -> Figures:
         with patched(self._patches):
@@ -235,7 +245,8 @@ class _Loop:
 
     def _validate(self) -> Figures:
         self._tuned.model.eval()
-        with torch.no_grad():
+        when = f"validating step {self._step} {self._in_batches()}"
+        with enough_memory(when, self._smaller_batches()), torch.no_grad():
             return self._accumulated(self._job.validation_rows, None)
 
     def _not_finite(self, figures: Figures) -> EnvironmentFault:
@@ -245,6 +256,21 @@ class _Loop:
             fix="a smaller trainer.lr or a longer trainer.warmup; look for broken rows with harness check",
             code="E-NONFINITE-LOSS",
         )
+
+
+@contextmanager
+def enough_memory(when: str, fix: str) -> Iterator[None]:
+    """Around what cannot be done again in less memory: E-OOM where there is not enough."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as err:
+        if not is_out_of_memory(err):
+            raise
+        raise _memory_ran_out(when, fix) from err
+
+
+def _memory_ran_out(when: str, fix: str) -> EnvironmentFault:
+    return EnvironmentFault(f"memory ran out {when}", fix=fix, code="E-OOM")
 
 
 def accumulate(
@@ -269,7 +295,7 @@ def accumulate(
     found: list[tuple[Tensor, Tensor, int]] = []
     # Around the backward pass too: with gradient checkpointing, it computes attention again.
     with fused_adapters(model), attending_trees(model) if as_tree else nullcontext():
-        for batch in micro_batches(rows, tokens_per_batch):
+        for batch in micro_batches(rows, tokens_per_batch, switches_at(model)):
             with precision:
                 loss, n_correct = losses(model, look(batch, device), projection)
             if backward is not None:

@@ -6,9 +6,11 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,6 +25,7 @@ from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.protocols import CheckpointSink, Progress, Trainer, TrainPlan
 from harness.core.types import Checkpoint, TokenRow
 from harness.data.display import quote
+from harness.models.rotary import switches_at
 from trainers.batches import micro_batches, rows_of_step
 from trainers.given import GivenSpec, checkpoint_of, copy_files, look_at, measured
 from trainers.settings import TuningSpec, checkpoint_steps, learning_rate, plan, steps_per_epoch, total_steps
@@ -163,10 +166,11 @@ def job_of(
     total = total_steps(len(rows), spec)
     place = {row.id: i for i, row in enumerate(rows)}
     steps: list[JsonValue] = []
+    switch = switches_at(loaded.model)
     for step in range(1, total + 1):
         chosen = [rows[i] for i in rows_of_step(step, len(rows), spec.batch_rows, spec.seed)]
         batches: list[JsonValue] = [
-            [place[row.id] for row in batch] for batch in micro_batches(chosen, spec.tokens_per_batch)
+            [place[row.id] for row in batch] for batch in micro_batches(chosen, spec.tokens_per_batch, switch)
         ]
         steps.append({"lr": learning_rate(step, total, spec), "batches": batches})
     targets = loaded.switch.linear_layers if spec.targets == "auto" else spec.targets
@@ -195,21 +199,27 @@ def job_of(
 
 
 def _child(job: Mapping[str, JsonValue], spec: UnslothSpec, folder: Path) -> Iterator[Said]:
-    """What the child says; behind each checkpoint it waits until the next is asked for. It ends with this generator."""
+    """What the child says; behind each checkpoint it waits until the next is asked for.
+
+    It ends with this generator, and what it has started ends with it.
+    """
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     # A script's own folder comes first where it looks for modules, and beside this one lies another `unsloth`.
     script = Path(shutil.copyfile(_CHILD, folder / "train.py"))
     log = folder / "unsloth.log"
     reading, writing = os.pipe()
-    with log.open("wb") as stream, os.fdopen(reading, encoding="utf-8") as lines:
+    with log.open("wb") as stream, os.fdopen(reading, encoding="utf-8", errors="replace") as lines:
         child = subprocess.Popen(  # noqa: S603
             [_interpreter(spec), str(script), str(folder / "job.json"), str(writing)],
             stdin=subprocess.PIPE,
             stdout=stream,
             stderr=subprocess.STDOUT,
             pass_fds=(writing,),
+            start_new_session=True,
         )
         os.close(writing)
+        ending = threading.Thread(target=_end_with, args=(child,), daemon=True)
+        ending.start()
         try:
             for line in lines:
                 said = _parsed(line, folder)
@@ -222,18 +232,37 @@ def _child(job: Mapping[str, JsonValue], spec: UnslothSpec, folder: Path) -> Ite
             if child.wait() != 0:
                 raise _failed(log)
         finally:
-            child.kill()
-            child.wait()
+            if child.poll() is None:
+                _kill_group(child)
+            ending.join()
             if child.stdin is not None:
                 with suppress(BrokenPipeError):
                     child.stdin.close()
 
 
+def _end_with(child: subprocess.Popen[bytes]) -> None:
+    """Once the child has ended, end what it has started: a process that holds the pipe open would be waited for."""
+    child.wait()
+    _kill_group(child)
+
+
+def _kill_group(child: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
 def _parsed(line: str, folder: Path) -> Said:
-    """One line of the child. Its checkpoints lie in the folder it was given, whatever it says."""
-    found = json.loads(line)
-    step = int(found["step"])
-    return Said(step, float(found["loss"]), folder / str(step) if "folder" in found else None)
+    """One line of the child. Its checkpoints lie in the folder it was given, whatever it says; E-UNSLOTH if broken."""
+    try:
+        found = json.loads(line)
+        step = int(found["step"])
+        return Said(step, float(found["loss"]), folder / str(step) if "folder" in found else None)
+    except (ValueError, LookupError, TypeError, OverflowError) as err:
+        raise EnvironmentFault(
+            f"Unsloth's process said what is not a step: {quote(line.strip(), 200)}",
+            fix="type the same command again, which goes on from the last checkpoint, or trainer=lora",
+            code="E-UNSLOTH",
+        ) from err
 
 
 def _failed(log: Path) -> EnvironmentFault:

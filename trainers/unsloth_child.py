@@ -22,6 +22,8 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 def main(job_file: str, pipe: str) -> None:
     """Train from the step that the job names to its end."""
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    # What this process starts must not hold the pipe open behind it.
+    os.set_inheritable(int(pipe), False)
     said = os.fdopen(int(pipe), "w", encoding="utf-8")
     model = adapted(job)  # type: ignore[no-untyped-call]
     model.train()

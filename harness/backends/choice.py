@@ -30,7 +30,7 @@ class Choice:
 def choose(model: ModelSpec, folder: Path | None = None) -> Choice:
     """vllm where it is installed, there is an NVIDIA GPU and vLLM has the model; else hf.
 
-    folder: the located model, where it is known already. Imports neither torch nor vLLM.
+    folder: the model's; None for one on the Hub, which vLLM is then believed to have. Imports neither torch nor vLLM.
     """
     why_not = _unfit(model) or _no_gpu(model.device) or _unknown(folder)
     return Choice("hf", why_not) if why_not else Choice("vllm", "vLLM is installed and there is an NVIDIA GPU")
@@ -56,6 +56,13 @@ def _no_gpu(device: str) -> str | None:
     if device not in ("auto", "cuda", "cuda:0"):
         return f"vLLM takes the first GPU it can see, not {device}"
     return None
+
+
+def visible_gpus() -> int:
+    """NVIDIA GPUs that this process may use: all of them, or those that the environment names."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    n_named = len([name for name in named.split(",") if name.strip()])
+    return n_gpus() and (n_named or n_gpus())
 
 
 def n_gpus() -> int:

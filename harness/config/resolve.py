@@ -19,6 +19,7 @@ from harness.core.errors import HarnessError
 from harness.core.protocols import Trainer
 from harness.core.specs import BackendSpec, RunSpec, TaskSpec
 from harness.data.display import quote
+from harness.models.location import local_folder
 from harness.scaffold import preset
 
 # In place of a backend's name: whichever does best here.
@@ -107,10 +108,17 @@ def _trainer_settings(asked: AskedTask, named: str | None) -> tuple[str, Nested,
     """Name and settings of the trainer, and a note where the task's own settings are not used.
 
     The task's [trainer] settings were chosen for one trainer; another one starts from its own defaults.
+    E-CONFLICT for an interpreter, which is a program that a task, perhaps from elsewhere, would have run.
     """
     settings = dict(asked.trainer)
     intended = str(settings.pop("name", "lora"))
     if named is None or named == intended or not settings:
+        if "python" in settings:
+            raise HarnessError(
+                f"[trainer] of {TASK_FILE} names an interpreter, which would be run: {quote(str(settings['python']))}",
+                fix="take python out of it, and type trainer.python=... on the command line if you trust that program",
+                code="E-CONFLICT",
+            )
         return named or intended, settings, ()
     note = f"[trainer] of {TASK_FILE} is for {intended}: {', '.join(sorted(settings))} not used"
     return named, {}, (note,)
@@ -120,7 +128,7 @@ def _backend(spec: RunSpec) -> tuple[BackendSpec, str]:
     """The backend by its own name, so that the same engine is the same run; and why it was chosen, if it was."""
     if spec.backend.name != AUTO:
         return spec.backend, ""
-    choice = choose(spec.model)
+    choice = choose(spec.model, local_folder(spec.model))
     return spec.backend.model_copy(update={"name": choice.name}), choice.reason
 
 

@@ -13,7 +13,7 @@ from harness.core.judging import Item, LabelKind, LabelScores, Verdict
 from harness.core.licences import Corrected, JudgeCard, Validation
 from harness.core.records import AuditRecord, DataRecord, RunResult, SampleRow
 from harness.core.specs import BackendSpec, ModelSpec
-from harness.core.types import Checkpoint, Failure, FloatArray, Message, Outcome, Request, Sample, TokenRow
+from harness.core.types import Checkpoint, Failure, FloatArray, Message, Outcome, Request, Sample, Sampling, TokenRow
 
 # Done so far, of how many, and a short live figure ("rouge_l 0.41", "loss 1.32").
 Progress = Callable[[int, int, str], None]
@@ -197,6 +197,15 @@ class Backend(Generator, Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A backend that cannot compute everything a trainer can make: it says so before anything is trained."""
+
+    def require_servable(self, trainer_settings: Mapping[str, JsonValue], sampling: Sampling) -> None:
+        """HarnessError where checkpoints of such settings, or such decoding, are beyond it."""
+        ...
 
 
 @runtime_checkable

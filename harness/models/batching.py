@@ -1,6 +1,7 @@
 """Which requests travel together: those with one checkpoint, a long common beginning and similar length.
 
-A pool's requests share one set of places in memory: when one ends, the next takes its place.
+A pool's requests share one set of places in memory: when one ends, the next takes its place. Requests whose rows would
+change each other's (`rotary`) are kept apart before.
 """
 
 from __future__ import annotations
@@ -45,6 +46,19 @@ def pools(requests: Sequence[Request], tokens_per_batch: int, *, shares: bool) -
         same = sorted(found, key=lambda request: request.ids)
         for family in _families(same, 0, _DEPTH) if shares else [same]:
             yield from _by_width(family, _kept_once(family) if shares else 0, tokens_per_batch)
+
+
+def sides(requests: Sequence[Request], switch: int | None) -> list[list[Request]]:
+    """Requests that may share a call: of a model that computes rows of more than `switch` tokens otherwise.
+
+    A row that may grow past it changes then, at a step of its own: it travels alone.
+    """
+    if switch is None:
+        return [list(requests)]
+    long = [request for request in requests if len(request.ids) > switch]
+    short = [request for request in requests if len(request.ids) + request.sampling.max_tokens <= switch]
+    known = {request.id for request in (*long, *short)}
+    return [long, short, *([request] for request in requests if request.id not in known)]
 
 
 def _families(requests: list[Request], known: int, depth: int) -> Iterator[list[Request]]:

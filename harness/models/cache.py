@@ -101,7 +101,8 @@ class Cache:
         lengths_B = torch.tensor([len(row) for row in rows])
         width = int(lengths_B.max())
         real_BT = torch.arange(width) < lengths_B[:, None]
-        places_BT = torch.zeros(len(rows), width, dtype=torch.long)
+        # Padding is hidden by a weight of zero, which hides nothing that is not finite: it is the row's own.
+        places_BT = torch.tensor([nodes[:1] for nodes in tree.nodes]).repeat(1, width)
         places_BT[real_BT] = torch.tensor([node for nodes in tree.nodes for node in nodes])
         owners_N = torch.empty(len(tree.ids), dtype=torch.long)
         owners_N[places_BT[real_BT]] = real_BT.flatten().nonzero()[:, 0]

@@ -52,9 +52,10 @@ class Beginning:
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """New rows behind the prefix. places: (B, T) the node at each, 0 for padding; owners: (N,) one of a node's places.
+    """New rows behind the prefix. places: (B, T) the node at each; owners: (N,) one of a node's places.
 
-    shape: rows and width of what is kept. start: where the new rows begin in it.
+    Where there is padding, places have a node of the row's own. shape: rows and width of what is kept. start: where the
+    new rows begin in it.
     """
 
     prefix: Prefix
@@ -124,7 +125,7 @@ class Stepping:
         return _merged(*parts, dtype=query.dtype)
 
 
-# Of some keys, for each query: its largest score; the sum of exp(score - largest); the values weighed by these.
+# Of some keys, for each query: its largest score; the sum of exp(score - largest); the mean of the values by these.
 Part = Sequence[Tensor]
 
 
@@ -134,7 +135,9 @@ def _part(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Par
         scores += bias
     top = scores.amax(-1, keepdim=True)
     weights = scores.sub_(top).exp_()
-    return top, weights.sum(-1, keepdim=True), weights.to(value.dtype) @ value
+    total = weights.sum(-1, keepdim=True)
+    # Divided before they are rounded: a sum of many values is too large for float16, a mean of them never is.
+    return top, total, weights.div_(total).to(value.dtype) @ value
 
 
 def _prefix_part(query_1FND: Tensor, before: KeysValues, scaling: float) -> Part:
@@ -146,14 +149,12 @@ def _prefix_part(query_1FND: Tensor, before: KeysValues, scaling: float) -> Part
 
 def _merged(*parts: Part, dtype: torch.dtype) -> Tensor:
     """Attention over the keys of one part or two (H, G, N, X), as (1, N, H * G, D)."""
-    (top, total, values), *others = parts
+    (top, total, found_HGND), *others = parts
     for other_top, other_total, other_values in others:
         highest = torch.maximum(top, other_top)
-        share, other_share = (top - highest).exp_(), (other_top - highest).exp_()
-        total = total * share + other_total * other_share
-        values = values * share + other_values * other_share
-        top = highest
-    found_HGND = values / total
+        share, other_share = (top - highest).exp_() * total, (other_top - highest).exp_() * other_total
+        top, total = highest, share + other_share
+        found_HGND = found_HGND * (share / total) + other_values * (other_share / total)
     return found_HGND.to(dtype).flatten(0, 1).transpose(0, 1)[None]
 
 

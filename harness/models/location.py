@@ -43,6 +43,16 @@ def locate(spec: ModelSpec) -> Path:
     return folder
 
 
+def local_folder(spec: ModelSpec) -> Path | None:
+    """The folder of an embedded model or of one on this machine; None where the Hub would have to be asked.
+
+    Not checked: `locate` does that, and says what is wrong.
+    """
+    embedded = {"demo": DEMO_FOLDER, "demo-small": DEMO_SMALL_FOLDER}
+    folder = embedded.get(spec.name, Path(spec.name).expanduser())
+    return folder if (folder / "config.json").is_file() else None
+
+
 def model_identity(folder: Path) -> Mapping[str, JsonValue]:
     """What distinguishes this model from every other: its Hub commit, or one hash over all its files.
 

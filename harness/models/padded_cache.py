@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.forward import logits_at, padded
+from harness.models.rotary import switches_at
 
 
 class _TheirCache(Protocol):
@@ -19,15 +20,21 @@ class _TheirCache(Protocol):
 
 
 class PaddedCache:
-    """Mask, positions and cache of the rows still running; nobody joins them."""
+    """Mask, positions and cache of the rows still running; nobody joins them.
+
+    A row that a model computes otherwise from here on (`rotary`) is computed anew: its keys are no longer of one kind.
+    """
 
     takes_more = False
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self._model, self._device = model, device
+        self._switch = switches_at(model)
+        self._rows: list[list[int]] = []
 
     def join(self, prompts: Sequence[tuple[int, ...]]) -> Tensor:
         """Logits (B, V) behind prompts, which take the place of all rows there were."""
+        self._rows = [list(prompt) for prompt in prompts]
         ids_BT, self._mask_BT, positions_BT = padded(list(prompts), self._device, side="left")
         self._positions_B = positions_BT[:, -1]
         last_B = torch.arange(1, len(prompts) + 1, device=self._device) * ids_BT.shape[1] - 1
@@ -36,6 +43,10 @@ class PaddedCache:
     def step(self, tokens: Sequence[int]) -> Tensor:
         """Logits (B, V) behind the next token of every row."""
         n = len(tokens)
+        for row, token in zip(self._rows, tokens, strict=True):
+            row.append(token)
+        if self._switch is not None and max(map(len, self._rows)) == self._switch + 1:
+            return self.join([tuple(row) for row in self._rows])
         self._mask_BT = torch.cat([self._mask_BT, self._mask_BT.new_ones(n, 1)], dim=1)
         self._positions_B = self._positions_B + 1
         ids_B1 = torch.tensor(tokens, device=self._device)[:, None]
@@ -44,6 +55,7 @@ class PaddedCache:
     def leave(self, gone: Sequence[int]) -> list[int]:
         """Let rows go. Returns which row each place has now."""
         order = sorted(set(range(len(self._mask_BT))) - set(gone))
+        self._rows = [self._rows[i] for i in order]
         if order:
             index_B = torch.tensor(order, device=self._device)
             cast(_TheirCache, self._cache).batch_select_indices(index_B)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TypeVar
@@ -10,7 +11,7 @@ import torch
 
 from harness.core.errors import EnvironmentFault
 from harness.core.protocols import AdapterProof, Tokenizer
-from harness.core.types import Checkpoint, Completion, Failure, Outcome, Request
+from harness.core.types import Checkpoint, Failure, Outcome, Request
 from harness.models.batching import Pool
 from harness.models.cache import Cache, computed_prefix
 from harness.models.decoding import Decoding, Rows
@@ -46,9 +47,9 @@ class Engine:
         while left:
             done: set[int] = set()
             try:
-                for place, completion in self._decoded(pool, left, n_rows):
+                for place, outcome in self._decoded(pool, left, n_rows):
                     done.add(place)
-                    yield left[place].id, completion
+                    yield left[place].id, outcome
                 return
             except (MemoryError, RuntimeError) as err:
                 if not is_out_of_memory(err):
@@ -61,8 +62,8 @@ class Engine:
                 yield left.pop(0).id, Failure("generate", "out of memory")
             n_rows = max(1, min(n_rows, len(left)) // 2)
 
-    def _decoded(self, pool: Pool, requests: Sequence[Request], n_rows: int) -> Iterator[tuple[int, Completion]]:
-        """(place among the requests, completion); the model is as it should be whenever it computes."""
+    def _decoded(self, pool: Pool, requests: Sequence[Request], n_rows: int) -> Iterator[tuple[int, Outcome]]:
+        """(place among the requests, outcome); the model is as it should be whenever it computes."""
         checkpoint = requests[0].checkpoint
         with self._ready(checkpoint):
             rows = self._rows(pool, min(n_rows, len(requests)))
@@ -126,8 +127,15 @@ def prove(loaded: LoadedModel, checkpoint: Checkpoint, probes: Sequence[tuple[in
         n_keys = loaded.switch.n_keys(checkpoint)
     finally:
         loaded.switch.activate(None)
-    change = max((float((b - a).abs().max()) for b, a in zip(before, after, strict=True)), default=0.0)
-    if not _EPSILON < change < float("inf"):
+    changes = [float((b - a).abs().max()) for b, a in zip(before, after, strict=True)]
+    change = max(changes, default=0.0)
+    if not all(map(math.isfinite, changes)):
+        raise EnvironmentFault(
+            f"the logits of {len(changes)} prompts are not finite by the base or by checkpoint {checkpoint.name}",
+            fix="model.dtype=float32 or bfloat16; else train with a smaller trainer.lr",
+            code="E-ADAPTER",
+        )
+    if change <= _EPSILON:
         raise EnvironmentFault(
             f"adapter has no effect: checkpoint {checkpoint.name} changes the logits of {len(before)} prompts "
             f"by at most {change:g}",

@@ -35,17 +35,20 @@ _DECIMALS = 6
 
 
 def batches(
-    requests: Sequence[Request], labels: Labels, tokens_per_batch: int, *, as_tree: bool
+    requests: Sequence[Request], labels: Labels, tokens_per_batch: int, *, as_tree: bool, switch: int | None = None
 ) -> Iterator[list[Request]]:
     """Requests of one checkpoint, those with much in common together, their tokens under the budget.
 
     as_tree: what is shared counts once, and padding a quarter. A request larger than the budget travels alone.
+    switch: requests with longer rows than that, their labels behind them, are not with those without (`rotary`).
     """
     n_rows, behind = len(_endings(labels)), sum(map(len, _endings(labels)))
     batch: list[Request] = []
     n_nodes = width = 0
     for request in sorted(requests, key=lambda request: _order(request, as_tree=as_tree)):
         same = bool(batch) and batch[-1].checkpoint == request.checkpoint
+        if switch is not None and batch:
+            same = same and len({len(each.ids) + _longest(labels) > switch for each in (batch[-1], request)}) == 1
         n_new = len(request.ids) + behind - (n_shared(batch[-1].ids, request.ids) if same else 0)
         longest = max(width, len(request.ids) + _longest(labels))
         n_places = longest * n_rows * (len(batch) + 1)

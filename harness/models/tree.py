@@ -25,6 +25,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 
 from harness.models.attention import attended, by_products, is_plain, packs, varlen
 from harness.models.forward import logits_at, padded
+from harness.models.rotary import switches_at
 
 _ATTENTION = "rows_as_a_tree"
 # Transformers' names for how far back attention reaches. It is kept there by a mask, and a tree has none.
@@ -120,13 +121,16 @@ def attending_trees(model: nn.Module) -> Iterator[None]:
 def computes_trees(model: nn.Module, device: torch.device, longest: int) -> bool:
     """Whether this model's logits on a tree are those on padded rows, and one row's leave another's as they are.
 
-    longest: tokens of the longest row; no layer may see fewer back (Mistral's window). The rest is tried on short rows.
+    longest: tokens of the longest row; no layer may see fewer back (Mistral's window), and none may compute a call
+    otherwise for it (Phi-3's longrope). The rest is tried on short rows.
     Not so for models with a state beside attention (Mamba, LFM 2), nor for those whose attention is their own or caps
     its scores. That rows leave each other alone is required bit for bit, for what leaks may be small; this leaves out
     mixtures of experts too, whose products change their shape with the tokens around.
     """
     config = getattr(model, "config", None)
     if getattr(config, "_attn_implementation", None) != "sdpa" or longest > _sight(config):
+        return False
+    if (switch := switches_at(model)) is not None and longest > switch:
         return False
     if getattr(model, "is_loaded_in_8bit", False):
         # Its layers compute a column in full if any token of the batch is large there; short rows seldom have one.

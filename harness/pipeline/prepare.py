@@ -12,7 +12,7 @@ from harness import RESULTS_VERSION
 from harness.audit import audit, droppable
 from harness.autorater.configuration import ConfiguredJudge
 from harness.core.errors import HarnessError
-from harness.core.protocols import AnyMetric, Backend, BackendKind, Metric, Reporter, Trainer
+from harness.core.protocols import AnyMetric, Backend, BackendKind, Metric, Reporter, Selective, Trainer
 from harness.core.records import AuditRecord, Finding
 from harness.core.specs import JUDGE_PREFIX, MetricsSpec, RunSpec
 from harness.core.types import Sample, Sampling, TokenRow
@@ -95,8 +95,11 @@ class Prepared:
     @property
     def sampling(self) -> Sampling:
         """How every candidate decodes."""
-        generation = self.spec.task.generation
-        return Sampling(**generation.model_dump(), seed=self.spec.seed)
+        return _sampling(self.spec)
+
+
+def _sampling(spec: RunSpec) -> Sampling:
+    return Sampling(**spec.task.generation.model_dump(), seed=spec.seed)
 
 
 def effect_of(spec: RunSpec, primary: AnyMetric) -> float:
@@ -163,6 +166,8 @@ def prepare(identified: Identified, plugins: Plugins, renderings: ContentCache |
         record = replace(record, findings=(*record.findings, *long_shots(spec, dataset, prompts, backend)))
     train_rows = tuple(rendered.rows[s.id] for s in dataset.split("train") if s.id in rendered.rows)
     trainer_spec, trainer_reasons = plugins.trainer.settle(train_rows, plugins.trainer_spec, identified.model_identity)
+    if isinstance(backend, Selective):
+        backend.require_servable(trainer_spec.model_dump(mode="json"), _sampling(spec))
     return Prepared(
         spec=spec,
         dataset=dataset,

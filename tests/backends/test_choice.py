@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from harness.backends import choice
-from harness.backends.choice import CPU_COST_OF_BASE, CPU_COST_WITH_ADAPTER, Choice, choose, n_gpus
+from harness.backends.choice import CPU_COST_OF_BASE, CPU_COST_WITH_ADAPTER, Choice, choose, n_gpus, visible_gpus
+from harness.config import resolve
 from harness.core.specs import ModelSpec
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "engines.json"
@@ -103,6 +104,19 @@ def test_gpus_are_counted_by_the_driver(
     assert n_gpus() == expected
 
 
+@pytest.mark.parametrize(("visible", "expected"), [(None, 4), ("2,3", 2), ("GPU-1f,", 1), ("-1", 0), ("", 0)])
+def test_gpus_that_the_environment_leaves_are_counted(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, expected: int
+):
+    driver = Driver(starts=True)
+    monkeypatch.setattr(driver, "nvmlDeviceGetCount_v2", lambda count: setattr(count._obj, "value", 4) or 0)
+    monkeypatch.setattr(choice.ctypes, "CDLL", lambda name: driver)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert visible_gpus() == expected
+
+
 def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch):
     def missing(name: str) -> None:
         raise OSError(f"{name}: cannot open shared object file")
@@ -125,3 +139,13 @@ def test_a_model_that_vllm_does_not_list_is_for_hf(installed: Path, tmp_path: Pa
     assert choose(ModelSpec(), known).name == "vllm"
     assert choose(ModelSpec(), other) == Choice("hf", "vLLM has no OwnForCausalLM")
     assert choose(ModelSpec(), model_folder(tmp_path / "silent")) == Choice("hf", "vLLM has no model of this kind")
+
+
+def test_auto_looks_into_a_model_that_is_here_and_asks_no_hub(installed: Path, echo_task: Path, tmp_path: Path):
+    """A run of a folder, of an embedded model (a Llama) and of one on the Hub, which is not looked for."""
+    own = model_folder(tmp_path / "own", "OwnForCausalLM")
+    chosen = {
+        name: resolve([f"task={echo_task}", f"model={name}", "backend=auto", "trainer=none"]).spec.backend.name
+        for name in (str(own), "demo", "nobody/nothing-of-the-kind")
+    }
+    assert chosen == {str(own): "hf", "demo": "vllm", "nobody/nothing-of-the-kind": "vllm"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -76,8 +78,43 @@ def test_answers_that_nobody_waits_for_are_aborted_where_they_were_asked_for():
     assert sorted(name for name, _ in answers(replicas, {"new": QUESTION}, lambda news: news.ids)) == ["new"]
     replicas.close()
     for engine in engines:
-        assert set(engine.aborted) <= {str(n) for n in range(40)}
+        assert set(engine.aborted) <= set(engine.names)
         assert engine._under_way == {}
+
+
+class Endless(Written):
+    """Gives every question a token a step, its prompt's first, and never ends one; steps take a while."""
+
+    def step(self) -> list[News]:
+        time.sleep(0.001)
+        return [News(name, question.ids[:1]) for name, question in self._under_way.items()]
+
+    def abort(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._under_way.pop(name, None)
+
+
+def test_news_of_an_aborted_question_reaches_nobody_else_of_its_name():
+    """Stop strings end questions from outside, while the engine computes on: what it says then is nobody's."""
+    replicas = Replicas([Endless(SETTINGS) for _ in range(2)])
+
+    def batch(prompt: int) -> dict[str, object]:
+        said: dict[str, list[int]] = {}
+
+        def read(news: News) -> tuple[int, ...] | None:
+            time.sleep(0.0005)
+            ids = said.setdefault(news.name, [])
+            ids += news.ids
+            return tuple(ids) if len(ids) >= 3 else None
+
+        asked = {f"0 s{n}": Question((prompt,), {"max_tokens": 99}, streamed=True) for n in range(8)}
+        return dict(answers(replicas, asked, read))
+
+    try:
+        for prompt in range(1, 5):
+            assert batch(prompt) == {f"0 s{n}": (prompt,) * 3 for n in range(8)}
+    finally:
+        replicas.close()
 
 
 def test_adapters_leave_every_engine_before_the_next_question():

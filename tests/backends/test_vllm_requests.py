@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from pydantic import JsonValue
 from safetensors.torch import load_file, save_file
 
 from harness.backends import vllm as module
@@ -24,25 +27,31 @@ from harness.models import loading
 from harness.models.endings import Endings
 from harness.models.vllm.asking import answers, decoding_of, places, waves
 from harness.models.vllm.engine import EngineSettings, LoraRoom, News, Question, _cause, _fault, engine_arguments
+from harness.models.vllm.limits import require_one_rotary
 from tests.models.fixtures import FolderSink, open_backend, sha256, silent, some_rows, weights_file
 from trainers import full, lora
 
 
 @dataclass
 class Written:
-    """An engine that answers each question with token 20 + its adapter's number, and keeps what it was asked."""
+    """An engine that answers each question with token 20 + its adapter's number, and keeps what it was asked.
+
+    names: of all questions it was given; none may come twice.
+    """
 
     settings: EngineSettings
     asked: list[Question] = field(default_factory=list)
     forgotten: list[set[int]] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     on: set[int] = field(default_factory=set)
     closed: bool = False
     _under_way: dict[str, Question] = field(default_factory=dict)
 
     def add(self, name: str, question: Question) -> None:
         assert not self.closed
-        assert name not in self._under_way
+        assert name not in self.names
+        self.names.append(name)
         if question.adapter is not None:
             assert self.settings.lora is not None, "an engine without room for adapters was given one"
             assert question.adapter.rank <= self.settings.lora.rank
@@ -153,6 +162,51 @@ def test_a_temperature_that_vllm_would_exchange_is_refused(zoo: dict[str, Path],
     with pytest.raises(HarnessError, match="temperature") as caught:
         list(open_vllm(zoo["llama3"]).generate([cool]))
     assert (caught.value.code, started) == ("E-BACKEND", [])
+    assert "generation.temperature=0" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("settings", "temperature", "reason"),
+    [
+        ({"rank": 16, "dora": True}, 0.0, "what this trainer makes is a DoRA adapter"),
+        ({"rank": 513}, 0.0, "what this trainer makes has rank 513"),
+        ({}, 0.009, "no temperature between 0 and 0.01; 0.009 was asked for"),
+    ],
+)
+def test_what_could_not_be_served_is_refused_before_it_is_trained(
+    zoo: dict[str, Path], started: list[Written], settings: dict[str, JsonValue], temperature: float, reason: str
+):
+    opened = open_vllm(zoo["llama3"])
+    with pytest.raises(HarnessError, match=reason) as caught:
+        opened.require_servable(settings, Sampling(3, temperature=temperature))
+    assert (caught.value.code, started) == ("E-BACKEND", [])
+
+
+def test_what_can_be_served_is_not_refused(zoo: dict[str, Path], started: list[Written]):
+    opened = open_vllm(zoo["llama3"])
+    for settings in (lora.LoraSpec(rank=512).model_dump(mode="json"), full.FullSpec().model_dump(mode="json"), {}):
+        for temperature in (0.0, 0.01, 1.0):
+            opened.require_servable(settings, Sampling(3, temperature=temperature))
+
+
+@pytest.mark.parametrize(("device", "refused"), [("auto", True), ("cuda", True), ("cpu", False)])
+def test_more_copies_than_there_are_gpus_are_refused_before_anything_else(
+    zoo: dict[str, Path], started: list[Written], monkeypatch: pytest.MonkeyPatch, device: str, refused: bool
+):
+    monkeypatch.setattr(module, "visible_gpus", lambda: 3)
+    model = ModelSpec.model_validate({"name": str(zoo["llama3"]), "device": device})
+
+    def opened(**options: int) -> object:
+        return backend.create(model, BackendSpec.model_validate({"options": options}), thinking=False)
+
+    opened(data_parallel_size=3)
+    opened(tensor_parallel_size=3)
+    if not refused:
+        opened(tensor_parallel_size=2, data_parallel_size=2)
+        return
+    with pytest.raises(EnvironmentFault, match="needs 4 GPUs, and 3 can be seen") as caught:
+        opened(tensor_parallel_size=2, data_parallel_size=2)
+    assert caught.value.code == "E-DEVICE"
 
 
 def test_an_engine_is_started_without_code_tokenizer_and_settings_of_the_folder():
@@ -299,8 +353,14 @@ def test_a_rank_that_vllm_has_no_room_for_is_refused(
     folder = Path(shutil.copytree(adapters[0].folder, tmp_path / "wide"))
     settings = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps(settings | {"r": 513}))
+    wide = {
+        name: torch.ones(513, each.shape[1]) if ".lora_A." in name else torch.ones(len(each), 513)
+        for name, each in load_file(weights_file(folder)).items()
+    }
+    save_file(wide, weights_file(folder))
+    checkpoint = replace(adapters[0], folder=folder, sha256=sha256(weights_file(folder)))
     with pytest.raises(HarnessError, match="rank 513") as caught:
-        list(open_vllm(zoo["llama3"]).generate(asked(replace(adapters[0], folder=folder))))
+        list(open_vllm(zoo["llama3"]).generate(asked(checkpoint)))
     assert (caught.value.code, started) == ("E-BACKEND", [])
 
 
@@ -390,7 +450,8 @@ def test_answers_that_nobody_waits_for_are_aborted():
     found = answers(engine, {str(n): Question((1,), {"max_tokens": 1}) for n in range(3)}, lambda news: news.ids)
     name, _ = next(found)
     found.close()  # type: ignore[attr-defined]
-    assert sorted([name, *engine.aborted]) == ["0", "1", "2"]
+    assert (name, engine.aborted) == ("0", engine.names[1:])
+    assert len(engine.names) == 3
 
 
 def test_waves_hold_everybody_once_and_the_base_in_the_first():
@@ -555,3 +616,15 @@ def test_the_reason_of_an_engine_in_another_process_is_found_in_its_log():
     err = RuntimeError("Engine core initialization failed. See root cause above. Failed core proc(s): {}")
     assert _cause(err, said) == "CUDA out of memory. Tried to allocate 2 GiB."
     assert _fault("vLLM could not start", err, said, replace(SETTINGS, device="cuda")).code == "E-OOM"
+
+
+@pytest.mark.parametrize(
+    ("kind", "longest", "refused"), [("longrope", 64, True), ("longrope", 32, False), ("llama3", 64, False)]
+)
+def test_a_model_of_two_kinds_of_rotary_factors_is_refused_where_both_could_be_asked_for(
+    tmp_path: Path, kind: str, longest: int, refused: bool
+):
+    settings = {"rope_type": kind, "original_max_position_embeddings": 32}
+    (tmp_path / "config.json").write_text(json.dumps({"rope_parameters": settings}))
+    with pytest.raises(HarnessError, match="max_model_len=32") if refused else nullcontext():
+        require_one_rotary(tmp_path, longest)

@@ -146,6 +146,23 @@ def test_usage_mistakes_have_a_next_step(words: list[str], said: str) -> None:
     assert said in mistakes(*words)
 
 
+def test_an_interpreter_is_typed_and_never_a_tasks(echo_task: Path) -> None:
+    words = [f"task={echo_task}", *FAKE[:2]]
+    file = echo_task / "task.toml"
+    file.write_text(file.read_text() + '\n[trainer]\nname = "unsloth"\npython = "./setup\\u001b.sh"\n')
+    for word in ((), ("trainer=unsloth",), ("trainer.python=/usr/bin/python3",)):
+        text = mistakes(*words, *word)
+        assert "error[E-CONFLICT]: [trainer] of task.toml names an interpreter" in text
+        assert "setup" in text
+        assert "\x1b" not in text
+        assert "trainer.python=" in text
+    # Another trainer has nothing of it.
+    settings = resolve([*words, "trainer=fake"])
+    assert any("python not used" in note for note in settings.notes)
+    file.write_text(file.read_text().partition("python =")[0])
+    assert resolve([*words, "trainer.python=/usr/bin/python3"]).spec.trainer["python"] == "/usr/bin/python3"
+
+
 def test_trainer_defaults_of_a_task_belong_to_the_trainer_they_were_chosen_for(echo_task: Path) -> None:
     file = echo_task / "task.toml"
     file.write_text(file.read_text() + "\n[trainer]\nrank = 4\n")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.conftest import FAKE, Ran
 
@@ -112,3 +113,17 @@ def test_until_the_folder_is_made_the_same_command_is_what_resumes(harness: Harn
     assert ran.err.splitlines()[-1] == f"resume with: harness run task={echo_task} {' '.join(FAKE)}"
     Path("runs/echo").unlink()
     assert harness("run", f"task={echo_task}", *FAKE).code == 0
+
+
+def test_a_gpu_that_is_full_is_no_bug_and_the_run_can_be_resumed(
+    harness: Harness, echo_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_up(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("trainers.fake.FakeTrainer.train", full_up)
+    ran = harness("run", f"task={echo_task}", *FAKE)
+    assert ran.code == 4, ran.err
+    assert "error[E-OOM]: out of memory" in ran.err
+    assert "Traceback" not in ran.err
+    assert ran.err.rstrip().splitlines()[-1].startswith("resume with: harness resume ")

@@ -123,13 +123,15 @@ def test_weights_other_than_recorded_are_refused(zoo: dict[str, Path], adapters:
     [
         (lambda t: t.pop(min(t)), "1 weights are missing, such as 'base_model.model.model.layers.0.mlp.down_proj"),
         (lambda t: t.update(surplus=torch.ones(2)), "1 weights are unknown, such as 'surplus'"),
-        (lambda t: t.update({min(t): torch.ones(9, 9)}), r"has shape \(9, 9\), not"),
+        (lambda t: t.update({max(t): torch.ones(9, 9)}), r"has shape \(9, 9\), not"),
+        (lambda t: t.update({min(t): torch.ones(4, 9)}), r"has shape \(4, 9\), not"),
+        (lambda t: t.update({min(t): torch.ones(9, 9)}), r"r = 4, and .* has shape \(9, 9\)"),
         (lambda t: t[min(t)].fill_(float("nan")), "not finite"),
         (lambda t: t[max(t)].view(-1)[0].fill_(float("inf")), "not finite"),
         (lambda t: [v.zero_() for k, v in t.items() if "lora_B" in k], "adapter has no effect"),
         (lambda t: [v.zero_() for k, v in t.items() if "lora_A" in k], "adapter has no effect"),
     ],
-    ids=["missing", "surplus", "shape", "nan", "inf", "zero B", "zero A"],
+    ids=["missing", "surplus", "shape", "input", "rank", "nan", "inf", "zero B", "zero A"],
 )
 def test_weights_that_do_not_fit_or_do_nothing_are_refused(
     zoo: dict[str, Path],
@@ -146,13 +148,16 @@ def test_weights_that_do_not_fit_or_do_nothing_are_refused(
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({"r": 8}, "has shape"),
+        ({"r": 8}, "r = 8, and 'base_model.model.model.layers.0.mlp.down_proj.lora_A.weight' has shape (4, 64)"),
+        ({"r": 10**9}, "r = 1000000000 is no rank from 1 to 4096"),
+        ({"r": 4.5}, "r = 4.5 is no rank"),
+        ({"target_modules": [["q_proj"]]}, "target_modules are no names of layers"),
+        ({"target_modules": None}, "target_modules are no names of layers"),
         ({"target_modules": ["q_proj"]}, "weights are unknown"),
         ({"target_modules": ["query_key_value"]}, "its layers are not those of this model"),
         ({"use_dora": True}, "14 weights are missing, such as 'base_model.model.model.layers.0.mlp.down_proj.lora_mag"),
         ({"use_qalora": True}, "use_qalora = True is not supported"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
-        ({"auto_mapping": {"base_model_class": "os.system"}}, "auto_mapping"),
         ({"peft_type": "IA3"}, "not LORA"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -160,10 +165,62 @@ def test_weights_that_do_not_fit_or_do_nothing_are_refused(
 def test_configurations_that_do_not_fit_are_refused(
     zoo: dict[str, Path], adapters: list[Checkpoint], tmp_path: Path, config: dict[str, object], reason: str
 ):
-    bad = spoiled(adapters[-1], tmp_path / "bad", lambda tensors: None)
-    file = bad.folder / "adapter_config.json"
+    assert reason in fault(open_backend(zoo["llama3"]), rewritten(adapters[-1], tmp_path / "bad", config))
+
+
+def rewritten(checkpoint: Checkpoint, folder: Path, config: dict[str, object]) -> Checkpoint:
+    """A copy of a checkpoint with other settings."""
+    copy = spoiled(checkpoint, folder, lambda tensors: None)
+    file = copy.folder / "adapter_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **config}))
-    assert reason in fault(open_backend(zoo["llama3"]), bad)
+    return copy
+
+
+def test_an_adapter_saved_by_peft_without_a_task_is_read(zoo: dict[str, Path], tmp_path: Path):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(zoo["llama3"])
+    tuned = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False))
+    tuned.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["auto_mapping"]
+    found = Checkpoint(1, 1.0, tmp_path, "adapter", sha256(weights_file(tmp_path)), None, None, None, None)
+    hf = open_backend(zoo["llama3"])
+    proof = hf.prove(found, PROBES)
+    with torch.no_grad():
+        after, before = (m(torch.tensor([PROBES[0]])).logits for m in (tuned, hf.model.model))
+    assert proof.max_logit_change >= float((after - before).abs().max()) - 1e-4 > 0
+
+
+def test_layers_given_as_a_pattern_are_those_that_the_weights_are_for(
+    zoo: dict[str, Path], adapters: list[Checkpoint], tmp_path: Path
+):
+    """A pattern is never matched: this one would take longer than the universe has."""
+    hf = open_backend(zoo["llama3"])
+    expected = dict(hf.generate(asked(adapters[-1])))
+    copy = rewritten(adapters[-1], tmp_path / "pattern", {"target_modules": "(([a-z.0-9_]+)+)+!"})
+    again = open_backend(zoo["llama3"])
+    assert dict(again.generate(asked(copy))) == expected
+    assert again.prove(copy, PROBES).n_keys == hf.prove(adapters[-1], PROBES).n_keys
+
+
+@pytest.mark.parametrize("spoilt", [0, 1])
+def test_a_proof_whose_logits_are_not_all_finite_is_none(
+    zoo: dict[str, Path], adapters: list[Checkpoint], monkeypatch: pytest.MonkeyPatch, spoilt: int
+):
+    """Of two probes, one gives nan: the largest of all would hide it where it comes second."""
+    from harness.models import running
+
+    usual = running._logits
+
+    def some(loaded: object, ids: tuple[int, ...]) -> Tensor:
+        found = usual(loaded, ids)  # type: ignore[arg-type]
+        return found * float("nan") if ids == PROBES[spoilt] else found
+
+    monkeypatch.setattr(running, "_logits", some)
+    with pytest.raises(EnvironmentFault, match="logits of 2 prompts are not finite") as caught:
+        open_backend(zoo["llama3"]).prove(adapters[0], PROBES)
+    assert caught.value.code == "E-ADAPTER"
 
 
 def test_adapter_of_another_model_is_refused(zoo: dict[str, Path], adapters: list[Checkpoint], tmp_path: Path):

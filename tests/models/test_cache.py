@@ -14,7 +14,7 @@ from harness.models.cache import Cache, computed_prefix, writes_in_place
 from harness.models.in_place import attending_in_place
 from harness.models.padded_cache import PaddedCache
 from tests.models.fixtures import open_backend, some_rows
-from tests.models.zoo import NAMES
+from tests.models.zoo import LONG, NAMES
 
 CPU = torch.device("cpu")
 PREFIX = (7, 8, 9, *some_rows(1, longest=60, seed=1)[0].ids)
@@ -121,6 +121,28 @@ def test_attention_is_transformers_own_again_afterwards(zoo: dict[str, Path]):
     assert model.config._attn_implementation == "sdpa"  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("prefix", [(), PREFIX], ids=["nothing shared", "shared"])
+def test_attention_over_many_tokens_does_not_overflow_in_float16(prefix: tuple[int, ...]):
+    """Values of 4000 over 40 tokens: their sum is past float16's 65504, their mean is not."""
+    n_rows, n_own, heads, size = 2, 40, 2, 8
+    layer, kept = nn.Module(), {}
+    queries = torch.zeros(1, heads, n_rows, size, dtype=torch.float16)
+    one = torch.full((1, heads, n_rows, size), 4000.0, dtype=torch.float16)
+    begun = attention.Prefix(prefix)
+    if prefix:
+        states = torch.full((heads, len(prefix), size), 4000.0, dtype=torch.float16)
+        begun.layers[layer] = (torch.zeros_like(states), states)
+    for place in range(n_own):
+        if not kept:
+            kept[layer] = tuple(torch.zeros(n_rows, heads, n_own, size, dtype=torch.float16) for _ in range(2))
+        bias = torch.zeros(n_rows, 1, 1, place + 1)
+        rows, places = torch.arange(n_rows), torch.full((n_rows,), place)
+        found = attention.Stepping(begun, kept, rows, places, bias).attend(layer, queries, queries, one, 1.0)
+    # Scores are all 0, so attention is the mean of values, all of them 4000.
+    assert found.dtype == torch.float16
+    assert torch.equal(found, torch.full_like(found, 4000.0))
+
+
 def test_windows_and_caps_keep_the_padded_way(zoo: dict[str, Path]):
     assert not writes_in_place(open_backend(zoo["gemma2"]).model.model, CPU, 10)
     mistral = open_backend(zoo["mistral"]).model.model
@@ -147,10 +169,16 @@ def test_the_trial_sees_what_is_computed_wrongly(zoo: dict[str, Path], monkeypat
 
     def wrong(*arguments: object) -> list[Tensor]:
         top, total, values = usual(*arguments)
-        return [top, total * 1.1, values]
+        return [top, total, values * 1.1]
 
     monkeypatch.setattr(attention, slip, wrong)
     assert not writes_in_place(model, CPU, 10)
+
+
+def test_rows_longer_than_where_a_model_switches_keep_the_padded_way(zoo: dict[str, Path]):
+    model = open_backend(zoo[LONG]).model.model
+    assert writes_in_place(model, CPU, 32)
+    assert not writes_in_place(model, CPU, 33)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "mistral"])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from harness.backends.hf import HFBackend
-from harness.core.types import Checkpoint, Outcome, Request, Sampling
+from harness.core.types import Checkpoint, Completion, Failure, Outcome, Request, Sampling
 from harness.models import running
 from harness.models.cache import Cache
 from harness.models.files import ADAPTER_WEIGHTS
@@ -56,6 +56,38 @@ def test_rows_that_join_others_get_what_they_get_alone(zoo: dict[str, Path], nam
     hf = open_backend(zoo[name], tokens_per_batch=400)
     asked = requests(40, prefix)
     assert dict(hf.generate(asked)) == one_by_one(hf, asked)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=["greedy", "drawn", "penalty"])
+@pytest.mark.parametrize("name", ["llama3", "gemma2"])
+@pytest.mark.parametrize("ids", [(9, 20, 21), (30, 9, 21, 22, 23)], ids=["from its first token", "later"])
+def test_a_row_whose_logits_are_no_numbers_fails_alone(
+    zoo: dict[str, Path], name: str, sampling: Sampling, ids: tuple[int, ...]
+):
+    """As where float16 overflows; the greedy choice among nan would be a token like any other."""
+    hf = open_backend(zoo[name])
+    asked = [replace(request, sampling=sampling) for request in requests(6)]
+    expected = dict(hf.generate(asked))
+    embeddings = hf.model.model.get_input_embeddings()  # type: ignore[operator]
+    # The model's output layer, where it is the same tensor, stays as it is.
+    embeddings.weight = nn.Parameter(embeddings.weight.detach().clone(), requires_grad=False)
+    embeddings.weight[9] = torch.nan
+    found = dict(hf.generate([*asked[:3], Request("bad", ids, sampling, ()), *asked[3:]]))
+    assert found.pop("bad") == Failure("generate", "logits are not finite")
+    assert found == expected
+
+
+def test_a_forbidden_word_is_no_failure(zoo: dict[str, Path]):
+    """Models forbid words by a logit of minus infinity."""
+    hf = open_backend(zoo["llama3"])
+    (request,) = requests(1)
+    head = hf.model.model.get_output_embeddings()  # type: ignore[operator]
+    words = torch.arange(5)
+    handle = head.register_forward_hook(lambda module, given, logits: logits.index_fill(-1, words, -torch.inf))
+    try:
+        assert isinstance(dict(hf.generate([request]))[request.id], Completion)
+    finally:
+        handle.remove()
 
 
 def test_prompts_with_and_without_the_shots_get_what_they_get_alone(zoo: dict[str, Path]):

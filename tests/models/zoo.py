@@ -8,7 +8,7 @@ as Llama 2, Mistral and Gemma have them.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 SENTENCES = [
@@ -123,9 +123,16 @@ ANIMALS = {
     "gpt2": Animal("GPT2Config", None, None, "<|endoftext|>", ("<|endoftext|>",), True, False),
 }
 NAMES = tuple(ANIMALS)
+# As Phi-3's long-context models: other rotary factors for a whole call as soon as one of its rows has 33 tokens.
+_LONG_ROPE = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+_FROM_33 = {"original_max_position_embeddings": 32}
+LONG = "phi3long"
+ANIMALS[LONG] = replace(
+    ANIMALS["phi3"], extra={"pad_token_id": 0, "rope_parameters": {**_LONG_ROPE, **_FROM_33}, **_FROM_33}
+)
 
 
-def build_zoo(folder: Path, names: tuple[str, ...] = NAMES) -> dict[str, Path]:
+def build_zoo(folder: Path, names: tuple[str, ...] = tuple(ANIMALS)) -> dict[str, Path]:
     """Write the models named and return their folders."""
     return {name: build(folder / name, ANIMALS[name]) for name in names}
 

@@ -340,7 +340,29 @@ def test_a_servers_adapter_is_recorded_by_the_bytes_that_are_here(
 
 
 def test_a_server_has_no_room_for_a_whole_model(zoo: dict[str, Path], tuned: Path, tmp_path: Path):
-    settled, _ = given.trainer.settle([], given.GivenSpec(path=str(tuned)), {"server": "http://localhost"})
+    spec = given.GivenSpec(path=str(tuned))
+    with pytest.raises(HarnessError, match="serve it under a name of its own") as before:
+        given.trainer.settle([], spec, {"server": "http://localhost"})
     with pytest.raises(HarnessError, match="serve it under a name of its own") as err:
-        list(given.trainer.train(HostedModel(), [], [], settled, FolderSink(tmp_path), silent))
+        list(given.trainer.train(HostedModel(), [], [], spec, FolderSink(tmp_path), silent))
+    assert before.value.code == err.value.code == "E-CONFLICT"
+
+
+def test_a_tuned_model_on_a_quantised_base_is_refused_before_anything_is_loaded(zoo: dict[str, Path], tuned: Path):
+    with pytest.raises(HarnessError, match=r"model\.quantization=none") as err:
+        given.trainer.settle([], given.GivenSpec(path=str(tuned)), {"quantization": "nf4"})
     assert err.value.code == "E-CONFLICT"
+
+
+def test_memory_that_does_not_suffice_to_measure_is_named(
+    zoo: dict[str, Path], adapter: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full_up(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("trainers.loop.losses", full_up)
+    spec, _ = settle(adapter.folder, zoo["llama3"])
+    backend = open_backend(zoo["llama3"])
+    with pytest.raises(EnvironmentFault, match="memory ran out measuring the checkpoint") as err:
+        list(given.trainer.train(backend.model, [], VALIDATION, spec, FolderSink(tmp_path), silent))
+    assert err.value.code == "E-OOM"

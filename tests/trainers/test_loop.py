@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ from tests.models.fixtures import FolderSink, open_backend, sha256, silent, some
 from tests.models.zoo import NAMES
 from tests.trainers.reference import predictions
 from trainers import full, lora
-from trainers.loop import accumulate
+from trainers.loop import accumulate, losses
 
 CPU = torch.device("cpu")
 ROWS, VALIDATION = some_rows(11), some_rows(4, seed=1)
@@ -316,6 +316,64 @@ def test_out_of_memory_stops_with_the_setting_to_change(
     never = LORA.model_copy(update={"gradient_checkpointing": False})
     with pytest.raises(EnvironmentFault, match=r"trainer\.gradient_checkpointing=auto saves more"):
         train(open_backend(zoo["llama3"]), FolderSink(tmp_path), never)
+
+
+@pytest.mark.parametrize(
+    ("place", "said", "fix"),
+    [
+        ("trainers.tuned.read_weights", "when training began", "a smaller model"),
+        ("trainers.loop.projection_of", "when training began", "a smaller model"),
+        ("torch.optim.AdamW.step", "updating the weights in step 1", "trainer=lora takes less memory"),
+        ("trainers.loop._Loop._validate", "keeping the checkpoint of step 3", "a smaller model"),
+        ("trainers.loop.write_state", "keeping the checkpoint of step 3", "a smaller model"),
+    ],
+)
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=["gpu", "cpu"])
+def test_out_of_memory_outside_the_gradient_is_no_bug(
+    zoo: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    place: str,
+    said: str,
+    fix: str,
+):
+    def full_up(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(place, full_up)
+    with pytest.raises(EnvironmentFault, match=f"memory ran out {said}") as caught:
+        train(open_backend(zoo["llama3"]), FolderSink(tmp_path), FULL)
+    assert caught.value.code == "E-OOM"
+    assert fix in caught.value.fix
+
+
+def test_out_of_memory_in_validation_names_the_batch(
+    zoo: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    computed = losses
+
+    def only_a_gradient(*given: Any) -> object:
+        if not torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return computed(*given)
+
+    monkeypatch.setattr("trainers.loop.losses", only_a_gradient)
+    with pytest.raises(EnvironmentFault, match="memory ran out validating step 2 with 4096 tokens") as caught:
+        train(open_backend(zoo["llama3"]), FolderSink(tmp_path))
+    assert caught.value.code == "E-OOM"
+    assert caught.value.fix.startswith("trainer.tokens_per_batch=2048 ")
+
+
+def test_another_error_of_training_stays_what_it_is(
+    zoo: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a shape")
+
+    monkeypatch.setattr("torch.optim.AdamW.step", broken)
+    with pytest.raises(RuntimeError, match="a shape"):
+        train(open_backend(zoo["llama3"]), FolderSink(tmp_path))
 
 
 def test_where_memory_runs_out_gradient_checkpointing_goes_on_and_the_bytes_are_the_same(

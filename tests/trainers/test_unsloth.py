@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,73 @@ def test_a_child_that_fails_is_quoted(zoo: dict[str, Path], tmp_path: Path, inst
     installed.write_text("raise ImportError('no kernel for this GPU')", encoding="utf-8")
     with pytest.raises(EnvironmentFault, match="no kernel for this GPU") as caught:
         train(zoo["llama3"], FolderSink(tmp_path))
+    assert caught.value.code == "E-UNSLOTH"
+
+
+IN_THE_WAY = """
+import os, sys, time
+if os.fork() == 0:
+    {ready}
+    time.sleep(60)
+    os._exit(0)
+{main}
+"""
+
+
+def talk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Iterator[unsloth.Said]:
+    """What another child says, in place of the one that trains."""
+    child = tmp_path / "child.py"
+    child.write_text(script, encoding="utf-8")
+    monkeypatch.setattr(unsloth, "_CHILD", child)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    return unsloth._child({}, SPEC, scratch)
+
+
+def is_running(process: int) -> bool:
+    """Whether a process that is nobody's child here is more than a dead entry, within two seconds."""
+    for _ in range(20):
+        try:
+            state = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+        except OSError:
+            return False
+        if state == "Z":
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes as Linux shows them")
+@pytest.mark.parametrize("stop_early", [False, True])
+def test_what_the_child_has_started_is_neither_waited_for_nor_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_early: bool
+):
+    note = tmp_path / "note"
+    ready = f"open({str(note)!r}, 'w').write(str(os.getpid()))"
+    main = f"""
+while not os.path.exists({str(note)!r}) or not open({str(note)!r}).read():
+    time.sleep(0.01)
+os.write(int(sys.argv[2]), b'{{"step": 1, "loss": 1.5}}\\n')
+{"time.sleep(60)" if stop_early else ""}
+"""
+    began = time.monotonic()
+    talking = talk(tmp_path, monkeypatch, IN_THE_WAY.format(ready=ready, main=main))
+    assert next(talking) == unsloth.Said(1, 1.5, None)
+    if stop_early:
+        talking.close()  # type: ignore[attr-defined]
+    else:
+        assert list(talking) == []
+    assert time.monotonic() - began < 30
+    assert not is_running(int(note.read_text(encoding="ascii")))
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"step": 2, "lo', b"[]\n", b'{"step": 2}\n', b'{"step": 1e999, "loss": 1}\n', b"\xff\n", b"[1, 2]\n"]
+)
+def test_a_line_that_is_cut_or_no_step_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: bytes):
+    script = f"import os, sys\nos.write(int(sys.argv[2]), {line!r})"
+    with pytest.raises(EnvironmentFault, match="said what is not a step") as caught:
+        list(talk(tmp_path, monkeypatch, script))
     assert caught.value.code == "E-UNSLOTH"
 
 

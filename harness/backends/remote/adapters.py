@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.backends.remote.asking import Asking
-from harness.backends.remote.client import Client
+from harness.backends.remote.asking import Asking, are_logprobs
+from harness.backends.remote.client import Client, Refused
 from harness.backends.remote.replies import Reply
-from harness.core.types import Checkpoint, Request
+from harness.core.types import Checkpoint, Failure, Request
 
 
 def largest_change(client: Client, asking: Asking, checkpoint: Checkpoint, requests: Sequence[Request]) -> float | None:
     """By how much a checkpoint moves the log-probability of a likely next token, at most; None where none is told."""
-    answers = []
-    for on in (None, checkpoint):
-        asked = [replace(request, checkpoint=on) for request in requests]
-        answers.append(dict(client.answers(asking.call(each, each.id, asking.likeliest(each, ())) for each in asked)))
+    try:
+        answers = [_likeliest(client, asking, requests, on) for on in (None, checkpoint)]
+    except Refused as err:
+        if are_logprobs(err.parameter):
+            return None
+        raise
     changes = []
     for request in requests:
         before, after = (found[request.id] for found in answers)
@@ -26,3 +28,10 @@ def largest_change(client: Client, asking: Asking, checkpoint: Checkpoint, reque
             lost = [abs(value) for value in (*before.top.values(), *after.top.values())] if not shared else []
             changes += [abs(before.top[token] - after.top[token]) for token in shared] + lost
     return max(changes, default=None)
+
+
+def _likeliest(
+    client: Client, asking: Asking, requests: Sequence[Request], on: Checkpoint | None
+) -> dict[str, Reply | Failure]:
+    asked = [replace(request, checkpoint=on) for request in requests]
+    return dict(client.answers(asking.call(each, each.id, asking.likeliest(each, ())) for each in asked))

@@ -45,7 +45,7 @@ class Asking:
     """How one model on one server is asked.
 
     conversations: what reads turns back from token ids; None where `tokenizer` is the model's own: prompts then go out
-    as its token ids. text_of: what token ids say behind a prompt.
+    as its token ids. text_of: what token ids say behind a prompt. is_check: whether calls may go beyond the budget.
     """
 
     model: str
@@ -55,6 +55,7 @@ class Asking:
     extra: Mapping[str, JsonValue] = field(default_factory=dict)
     adapters: Mapping[str, str] = field(default_factory=dict)
     dialect: Dialect = Dialect()
+    is_check: bool = False
 
     @property
     def is_exact(self) -> bool:
@@ -69,9 +70,9 @@ class Asking:
         turns = self._turns(request)
         fields = {**self._decoding(request, is_chat=turns is not None), **self.extra, **(further or {})}
         if turns is not None:
-            return Call(key, "chat", {"model": name, "messages": turns, **fields}, at_most, greedy)
+            return Call(key, "chat", {"model": name, "messages": turns, **fields}, at_most, greedy, self.is_check)
         prompt: JsonValue = [*request.ids] if self.is_exact else self.tokenizer.decode(request.ids, skip_special=True)
-        return Call(key, "completion", {"model": name, "prompt": prompt, **fields}, at_most, greedy)
+        return Call(key, "completion", {"model": name, "prompt": prompt, **fields}, at_most, greedy, self.is_check)
 
     def likeliest(self, request: Request, tokens: Sequence[int]) -> dict[str, JsonValue]:
         """Fields that ask for log-probabilities of the next token: of these, where a server can, else the likeliest."""
@@ -176,6 +177,11 @@ def apart(requests: Iterable[Request]) -> Iterator[list[Request]]:
     for request in requests:
         groups.setdefault("" if request.checkpoint is None else request.checkpoint.sha256, []).append(request)
     return (groups[key] for key in sorted(groups))
+
+
+def are_logprobs(parameter: str) -> bool:
+    """Whether a field asks for log-probabilities, as `Asking.likeliest` does; everything can be done without them."""
+    return "logprob" in parameter or parameter == "return_tokens_as_token_ids"
 
 
 def refused(parameter: str, sentence: str) -> HarnessError:

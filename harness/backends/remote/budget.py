@@ -30,13 +30,16 @@ class Budget:
         self._max_calls = max_calls
         self._max_tokens = max_tokens
 
-    def begin(self) -> None:
-        """Count a call that is about to be made; E-BUDGET where there may be none."""
+    def begin(self, *, is_check: bool = False) -> None:
+        """Count a call that is about to be made; E-BUDGET where there may be none.
+
+        is_check: it may always be made, or answers that were paid for would be lost.
+        """
         for what, used, most in (
             ("calls", self.n_calls, self._max_calls),
             ("tokens", self.n_tokens, self._max_tokens),
         ):
-            if most is not None and used >= most:
+            if most is not None and used >= most and not is_check:
                 raise BackendUnreachable(
                     f"the budget is used up: {used:,} of {most:,} {what}",
                     fix=f"raise or drop backend.options.max_{what}; what was answered is kept and not asked again",
@@ -45,5 +48,5 @@ class Budget:
         self.n_calls += 1
 
     def spend(self, n_tokens: int) -> None:
-        """Count what a call was billed."""
+        """Count what a call was billed, or may have been."""
         self.n_tokens += n_tokens

@@ -45,6 +45,8 @@ _READERS: Mapping[Kind, Callable[[bytes], Reply | Failure]] = {
 _BUSY = frozenset({429, 503, 529})
 _PASSING = frozenset({408, 409, 425, *range(500, 600)})
 _REFUSED = frozenset({400, 413, 422})
+# Somebody on the way had no more patience; the model may have answered.
+_TOO_LATE = frozenset({504, 524})
 # The client wants some key; the real one is put on where the request leaves.
 _NO_KEY = "none"
 _JOIN_S = 5.0
@@ -55,7 +57,7 @@ _FIRST_TRIES = 2
 class Call(Generic[K]):
     """One request to an endpoint. key: whose answer it is. is_greedy: whether the same request gets the same answer.
 
-    tokens_at_most: what it may be billed, where the server does not say.
+    tokens_at_most: what it may be billed, where the server does not say. is_check: asked beyond the budget too.
     """
 
     key: K
@@ -63,17 +65,22 @@ class Call(Generic[K]):
     body: Mapping[str, JsonValue]
     tokens_at_most: int
     is_greedy: bool = True
+    is_check: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Passing:
-    """A failure that may pass. wait_s: what the server asked for; is_busy: whether it has too much to do."""
+    """A failure that may pass. wait_s: what the server asked for; is_busy: whether it has too much to do.
+
+    may_be_billed: whether there may have been an answer that did not get here.
+    """
 
     failure: Failure
     detail: str = ""
     wait_s: float | None = None
     is_busy: bool = False
     is_timeout: bool = False
+    may_be_billed: bool = False
 
 
 class Refused(Exception):
@@ -265,13 +272,15 @@ class Client:
         entered = await self._pace.enter()
         began = self._streak.began
         try:
-            self.budget.begin()
+            self.budget.begin(is_check=call.is_check)
             found = await self._sent(call)
             if not isinstance(found, _Passing):
                 self._streak.answered()
                 self._pace.grow()
                 self.budget.spend(_billed(call, found))
                 return found
+            if found.may_be_billed:
+                self.budget.spend(call.tokens_at_most)
             # Who waited a whole timeout has seen enough alone.
             self._streak.failed(self._streak.began if found.is_timeout else began)
             if found.is_busy or found.is_timeout:
@@ -288,23 +297,23 @@ class Client:
         except (TimeoutError, openai.APITimeoutError) as err:
             if isinstance(err.__cause__, httpx2.ConnectTimeout):
                 return _Passing(Failure("server", "no connection (ConnectTimeout)"))
-            return _Passing(Failure("server", "no answer in time"), is_timeout=True)
+            return _Passing(Failure("server", "no answer in time"), is_timeout=True, may_be_billed=True)
         except openai.APIStatusError as err:
-            return self._status(err.status_code, err.response.content, err.response.headers)
+            return self._status(call, err.status_code, err.response.content, err.response.headers)
         except openai.APIConnectionError as err:
-            return _Passing(Failure("server", f"no connection ({type(err.__cause__).__name__})"))
+            return _no_connection(err.__cause__)
         except Redirected as err:
             raise self._redirected(err) from None
         except WireFault as err:
-            return _Passing(Failure("server", err.reason), err.detail)
+            return _Passing(Failure("server", err.reason), err.detail, may_be_billed=err.was_sent)
         except Unreadable as err:
-            return _Passing(Failure("server", err.reason), err.detail)
+            return _Passing(Failure("server", err.reason), err.detail, may_be_billed=True)
         except httpx2.HTTPError as err:
-            return _Passing(Failure("server", f"no connection ({type(err).__name__})"))
+            return _no_connection(err)
 
-    def _status(self, status: int, body: bytes, headers: Mapping[str, str]) -> Failure | _Passing:
+    def _status(self, call: Call[T], status: int, body: bytes, headers: Mapping[str, str]) -> Failure | _Passing:
         """What an error status means; the body of one about keys is not shown, for it may repeat them."""
-        why = replies.refusal(status, body)
+        why = replies.refusal(status, body, call.body)
         if status == 402 or why == "quota":
             raise _ended("E-QUOTA", f"{self._server.url} wants money (HTTP {status})", "pay, or use another account")
         if status in (401, 403):
@@ -314,11 +323,12 @@ class Client:
             wait = retry_after_s(headers)
             return _Passing(Failure("server", f"too busy (HTTP {status})"), wait_s=wait, is_busy=True)
         if status in _PASSING:
-            return _Passing(Failure("server", f"error (HTTP {status})"), replies.says(body), retry_after_s(headers))
+            failure, late = Failure("server", f"error (HTTP {status})"), status in _TOO_LATE
+            return _Passing(failure, replies.says(body), retry_after_s(headers), may_be_billed=late)
         if status in _REFUSED and isinstance(why, Failure):
             return why
         if status in _REFUSED:
-            raise Refused(replies.refused_parameter(body), replies.says(body))
+            raise Refused(replies.refused_parameter(body, call.body), replies.says(body))
         raise _ended("E-MODEL", f"{self._server.url} says HTTP {status}: {replies.says(body)}", _MODEL_FIX)
 
     def _redirected(self, err: Redirected) -> BackendUnreachable:
@@ -350,6 +360,12 @@ _MODEL_FIX = "check model= and backend.base_url; most servers' ends in /v1"
 
 def _ended(code: str, what: str, fix: str) -> BackendUnreachable:
     return BackendUnreachable(what, fix=fix, code=code)
+
+
+def _no_connection(cause: BaseException | None) -> _Passing:
+    """A connection that was not there, or did not last: then the request may have been answered."""
+    failure = Failure("server", f"no connection ({type(cause).__name__})")
+    return _Passing(failure, may_be_billed=not isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout))
 
 
 def _billed(call: Call[K], found: Reply | Failure) -> int:

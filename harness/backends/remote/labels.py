@@ -25,7 +25,10 @@ _ROOM = 2
 def label_scores(
     client: Client, asking: Asking, requests: Sequence[Request], labels: Labels, n_samples: int
 ) -> Iterator[tuple[str, LabelScores | Failure]]:
-    """(request id, scores) of every request: the server's own log-probabilities where it has all, else counted."""
+    """(request id, scores) of every request: the server's own log-probabilities where it has all, else counted.
+
+    Refused where it takes no request for them: `counted` goes without.
+    """
     told = _told(client, asking, requests, labels)
     untold = []
     for request in requests:
@@ -35,7 +38,7 @@ def label_scores(
         else:
             yield request.id, answer
     if untold:
-        yield from _counted(client, asking, untold, labels, n_samples)
+        yield from counted(client, asking, untold, labels, n_samples)
 
 
 def _told(
@@ -85,7 +88,7 @@ def _spelled(asking: Asking, tops: Mapping[Prefix, Mapping[str, float]], label: 
     return tops.get((), {}).get(asking.tokenizer.decode(label, skip_special=True))
 
 
-def _counted(
+def counted(
     client: Client, asking: Asking, requests: Sequence[Request], labels: Labels, n_samples: int
 ) -> Iterator[tuple[str, LabelScores | Failure]]:
     """Scores by how often each label came in repeated replies."""

@@ -118,6 +118,8 @@ class Pace:
     async def enter(self) -> int:
         """Wait for a place, and for the server's own pause to be over. Returns what `cut` wants to be told."""
         loop = asyncio.get_running_loop()
+        # Those who were woken take their places first: who just left one would keep a check waiting for good.
+        await asyncio.sleep(0)
         async with self._left:
             while True:
                 await self._left.wait_for(lambda: self._active < int(self.limit))

@@ -78,13 +78,14 @@ def probe(client: Client, asking: Asking, declared: bool | None) -> Found:
 
 def require_unchanged(client: Client, found: Found) -> None:
     """E-MODELCHANGED unless the server answers the probes as it did at the start."""
-    requests = probe_requests(found.asking)
+    asking = replace(found.asking, is_check=True)
+    requests = probe_requests(asking)
     if found.outputs is None:
-        served = _served(client, found.asking, requests[0])
+        served = _served(client, asking, requests[0])
         if served != found.served:
             raise _changed(f"it calls itself {served!r}, and {found.served!r} before")
     # A rare flip of one token is no other model: it would have to happen twice.
-    elif all(_hash(_outcomes(client, found.asking, requests)) != found.outputs for _ in range(2)):
+    elif all(_hash(_outcomes(client, asking, requests)) != found.outputs for _ in range(2)):
         raise _changed("its greedy answers to fixed questions are others than before")
 
 

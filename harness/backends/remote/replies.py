@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
@@ -24,6 +24,10 @@ _OTHER_ENDS = {
     "tool_calls": "called a tool in place of an answer",
     "function_call": "called a tool in place of an answer",
 }
+_NOT_TEXT = Failure("server", "an answer that is not text")
+# Where the request holds the prompt itself. What role a turn may have is no matter of one prompt.
+_PROMPT = re.compile(r"(messages|prompt|input)\b(?!.*\brole$)")
+_LOGPROBS = "logprobs"
 _REASONING = ("reasoning_content", "reasoning")
 _MOST_TOKENS = 2**40
 _TOO_LONG = re.compile(
@@ -110,13 +114,15 @@ def read_completion(body: bytes) -> Reply | Failure:
         return failure
     if not isinstance(text, str):
         return Failure("server", "an answer without text")
+    if not _is_text(text):
+        return _NOT_TEXT
     return _reply(whole, choice, text, _completion_top(choice.get("logprobs")))
 
 
-def refusal(status: int, body: bytes) -> Failure | Literal["quota", "parameter"]:
+def refusal(status: int, body: bytes, fields: Collection[str]) -> Failure | Literal["quota", "parameter"]:
     """Why one request was refused (400, 413, 422, or 429 without money): what it says decides whether it is alone.
 
-    The body need not be JSON.
+    fields: of the request. The body need not be JSON.
     """
     code, parameter, text = _error(body)
     if _NO_MONEY.search(code):
@@ -125,16 +131,24 @@ def refusal(status: int, body: bytes) -> Failure | Literal["quota", "parameter"]
         return Failure("prompt", "too long for the context")
     if _FILTERED.search(code) or _FILTERED.search(text):
         return Failure("generate", "prompt refused by the server's content filter")
-    if code.startswith("unsupported_") or parameter:
+    if _PROMPT.match(parameter):
+        return Failure("prompt", f"refused by the server (HTTP {status})")
+    if code.startswith("unsupported_") or parameter or _is_about_logprobs(text, fields):
         return "parameter"
     return Failure("server", f"refused (HTTP {status})")
 
 
-def refused_parameter(body: bytes) -> str:
+def refused_parameter(body: bytes, fields: Collection[str]) -> str:
     """The field of the request that the server names in its refusal; empty where it names none."""
     _, parameter, text = _error(body)
     quoted = re.search(r"['\"`](max_tokens|temperature|top_p|top_k|seed|stop|repetition_penalty|logprobs)['\"`]", text)
-    return parameter or (quoted[1] if quoted else "")
+    spelled = _LOGPROBS if _is_about_logprobs(text, fields) else ""
+    return parameter or (quoted[1] if quoted else spelled)
+
+
+def _is_about_logprobs(sentence: str, fields: Collection[str]) -> bool:
+    """Whether it is log-probabilities that are refused. Without having been asked for, they are words of a prompt."""
+    return _LOGPROBS in fields and _LOGPROBS in sentence.lower()
 
 
 def says(body: bytes) -> str:
@@ -197,7 +211,16 @@ def _content(message: Table, choice: Table) -> str | Failure:
         return Failure("generate", "reasoning used up max_tokens" if over else "reasoning without an answer")
     if content is None:
         return Failure("generate", "an answer without content")
-    return content if isinstance(content, str) else Failure("server", "an answer that is not text")
+    return content if isinstance(content, str) and _is_text(content) else _NOT_TEXT
+
+
+def _is_text(text: str) -> bool:
+    """Whether a file can hold it: JSON can spell half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _reply(whole: Table, choice: Table, text: str, top: Mapping[str, float] | None) -> Reply:

@@ -13,6 +13,7 @@ import socket
 import httpx2
 
 from harness.backends.remote.address import Server, allowed, proxy_for
+from harness.backends.remote.redaction import without_key
 from harness.data.display import escape
 
 _log = logging.getLogger(__name__)
@@ -25,12 +26,16 @@ _OPENAI = ("api.openai.com", frozenset({"openai-organization", "openai-project"}
 
 
 class WireFault(Exception):
-    """A reply that cannot be taken: `reason` is one of few, for counting; `detail` is safe to show."""
+    """A reply that cannot be taken: `reason` is one of few, for counting; `detail` is safe to show.
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    was_sent: whether the request may have been answered, and billed.
+    """
+
+    def __init__(self, reason: str, detail: str = "", *, was_sent: bool = True) -> None:
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
+        self.was_sent = was_sent
 
 
 class Redirected(WireFault):
@@ -60,15 +65,12 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         finally:
             await response.aclose()
         kept = [(name, value) for name, value in response.headers.items() if name in _TOLD]
-        return httpx2.Response(response.status_code, headers=kept, content=self._without_key(body), request=request)
+        said = without_key(body, self._key, response.status_code)
+        return httpx2.Response(response.status_code, headers=kept, content=said, request=request)
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._inner.aclose()
-
-    def _without_key(self, body: bytes) -> bytes:
-        """What a server says back must not bring the key into a file."""
-        return body if self._key is None else body.replace(self._key.encode(), b"[key]")
 
     async def _sent(self, request: httpx2.Request) -> httpx2.Response:
         """To the first address that can be connected to; each was looked at before, and no other is used."""
@@ -89,7 +91,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             try:
                 found = await loop.getaddrinfo(self._server.host, self._server.port, type=socket.SOCK_STREAM)
             except OSError as err:
-                raise WireFault("the server's name cannot be resolved", escape(str(err), 100)) from err
+                said = escape(str(err), 100)
+                raise WireFault("the server's name cannot be resolved", said, was_sent=False) from err
             self._addresses = allowed((str(entry[4][0]) for entry in found), self._server)
         return self._addresses
 

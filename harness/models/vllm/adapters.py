@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from harness.core.errors import HarnessError
 from harness.core.types import Checkpoint
 from harness.models.adapters import adapter_fault, read_tensors, verify_hash
 from harness.models.files import ADAPTER_WEIGHTS
 from harness.models.lora_files import Base, is_of, read_config
+from harness.models.vllm.limits import RANKS, require_adapter
 
-# The ranks that vLLM makes room for.
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 # Across engines of this process, so that no two adapters ever share one.
 _NUMBERS = count(1)
 
@@ -55,18 +53,7 @@ class Adapters:
         if not is_of(checkpoint, self._base):
             raise adapter_fault(checkpoint, "it was trained on another base model")
         config = read_config(checkpoint)
-        if config.use_dora:
-            raise HarnessError(
-                f"checkpoint {checkpoint.name} is a DoRA adapter, which vLLM does not compute",
-                fix="backend=hf, or train without trainer.dora",
-                code="E-BACKEND",
-            )
-        if config.r > RANKS[-1]:
-            raise HarnessError(
-                f"checkpoint {checkpoint.name} has rank {config.r}; vLLM takes {RANKS[-1]} at most",
-                fix="backend=hf, or train with a smaller trainer.rank",
-                code="E-BACKEND",
-            )
+        require_adapter(f"checkpoint {checkpoint.name}", config.r, dora=config.use_dora)
         tensors = read_tensors(checkpoint.folder / ADAPTER_WEIGHTS, checkpoint)
         if not any(bool(tensor.any()) for name, tensor in tensors.items() if ".lora_B." in name):
             raise adapter_fault(checkpoint, "adapter has no effect: all its B matrices are zero")

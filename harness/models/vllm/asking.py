@@ -8,16 +8,17 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from dataclasses import replace
+from itertools import count, islice
 from typing import TypeVar
 
-from harness.core.errors import HarnessError
 from harness.core.judging import LabelScores
 from harness.core.protocols import Tokenizer
 from harness.core.types import Completion, Failure, Request
 from harness.models.endings import Endings
 from harness.models.vllm.adapters import Adapter
 from harness.models.vllm.engine import Engine, News, Question
+from harness.models.vllm.limits import require_temperature
 
 T = TypeVar("T")
 Ids = tuple[int, ...]
@@ -26,8 +27,8 @@ LogProbs = Mapping[int, float]
 
 # Requests handed in at once: the engine always has more than it computes, and memory does not grow with a run.
 _WINDOW = 4096
-# Below this vLLM would take another temperature than was asked for.
-_COOLEST = 0.01
+# What engines call questions. Never again in this process: of one that was aborted, news may still be on its way.
+_NUMBERS = count(1)
 # Tokens whose log-probability vLLM tells in one place, at most.
 _TOLD = 128
 _DECIMALS = 6
@@ -39,12 +40,7 @@ def decoding_of(request: Request) -> dict[str, object]:
     HarnessError E-BACKEND for a temperature that vLLM would not take as it is.
     """
     sampling = request.sampling
-    if 0 < sampling.temperature < _COOLEST:
-        raise HarnessError(
-            f"vLLM has no temperature between 0 and {_COOLEST}; {sampling.temperature:g} was asked for",
-            fix=f"decoding.temperature=0, or {_COOLEST} and more, or backend=hf",
-            code="E-BACKEND",
-        )
+    require_temperature(sampling.temperature)
     return {
         "n": 1,
         "temperature": sampling.temperature,
@@ -89,22 +85,25 @@ def answers(
 
     `read` gives None while there is more to come; what it has ended is aborted, what vLLM ends before is a failure.
     """
-    waiting, running = iter(questions.items()), set[str]()
+    waiting, running = iter(questions.items()), dict[str, str]()
     try:
         while True:
             for name, question in islice(waiting, _WINDOW - len(running)):
-                engine.add(name, question)
-                running.add(name)
+                number = str(next(_NUMBERS))
+                engine.add(number, question)
+                running[number] = name
             if not running:
                 return
             for news in engine.step():
-                found = read(news) if news.name in running else None
-                if news.name not in running or (found is None and news.ended is None):
+                if (asked := running.get(news.name)) is None:
                     continue
-                running.discard(news.name)
+                found = read(replace(news, name=asked))
+                if found is None and news.ended is None:
+                    continue
+                del running[news.name]
                 if news.ended is None:
                     engine.abort([news.name])
-                yield news.name, found if found is not None else Failure("generate", f"vLLM ended it: {news.ended}")
+                yield asked, found if found is not None else Failure("generate", f"vLLM ended it: {news.ended}")
     finally:
         engine.abort(running)
 

@@ -103,7 +103,7 @@ class Engine(Protocol):
         ...
 
     def add(self, name: str, question: Question) -> None:
-        """Hand in a question; of two that are under way at once, names differ."""
+        """Hand in a question, under a name that was never used before: its news may come after it was aborted."""
         ...
 
     def step(self) -> Sequence[News]:

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from harness.core.errors import BackendUnreachable, EnvironmentFault, HarnessError
-from harness.core.types import Completion, Failure, Outcome
+from harness.core.types import Completion, Failure, Outcome, Request, Sampling
 from tests.backends.remote.server import (
+    Answering,
     Asked,
     Behaviour,
     Model,
@@ -231,6 +232,29 @@ def test_h3_another_refusal_of_one_request_fails_alone() -> None:
     assert outcome_of(saying(400, {"error": {"message": "no"}})) == (Failure("server", "refused (HTTP 400)"), 1)
 
 
+@pytest.mark.parametrize("field", ["messages", "messages[0].content", "prompt", "input"])
+def test_h3_a_prompt_that_the_server_names_fails_alone(field: str) -> None:
+    body = {"error": {"message": "string too long", "param": field, "code": "string_above_max_length"}}
+    outcome, n_sent = outcome_of(saying(400, body))
+    assert (outcome, n_sent) == (Failure("prompt", "refused by the server (HTTP 400)"), 1)
+
+
+def test_h3_a_role_that_the_server_does_not_know_is_no_matter_of_one_prompt() -> None:
+    body = {"error": {"message": "no 'system' here", "param": "messages[0].role", "code": "unsupported_value"}}
+    error, n_sent = ended_by(saying(400, body))
+    assert (error.code, n_sent) == ("E-CONFLICT", 1)
+
+
+def test_h3_a_field_that_is_refused_while_seeds_are_tried_is_said_in_a_sentence() -> None:
+    def cold(asked: Asked) -> bytes:
+        body = {"error": {"message": "only 0", "param": "temperature", "code": "unsupported_value"}}
+        return response(400, body) if asked.body["temperature"] > 0 else Model()(asked)
+
+    with serving(answering(cold)) as server, opened(server.url) as backend, pytest.raises(HarnessError) as caught:
+        ask(backend, "q", temperature=1.0)
+    assert (caught.value.code, "generation.temperature" in caught.value.fix) == ("E-CONFLICT", True)
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_h3_a_refused_key_ends_the_run_at_once_and_shows_nothing_that_the_server_said(
     status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -292,6 +316,15 @@ _NONE = [
 @pytest.mark.parametrize(("body", "failure"), _NONE)
 def test_h4_an_answer_that_is_none_is_a_failure_of_its_own_and_not_rolled_again(body: object, failure: Failure) -> None:
     assert outcome_of(saying(200, body)) == (failure, 1)
+
+
+def test_h4_half_a_character_is_not_text() -> None:
+    half = rb'{"choices":[{"index":0,%s"finish_reason":"stop"}]}'
+    failure = Failure("server", "an answer that is not text")
+    assert outcome_of(saying(200, half % rb'"message":{"content":"a\ud800b"},')) == (failure, 1)
+    with serving(on_cue(saying(200, half % rb'"text":"a\ud800b",'))) as server, opened(server.url) as backend:
+        ids = tuple(backend.tokenizer.encode("Once upon", special=False))
+        assert dict(backend.generate([Request("text", ids, Sampling(5), ())])) == {"text": failure}
 
 
 def test_h4_the_failures_have_names_of_their_own() -> None:
@@ -392,6 +425,17 @@ def test_h6_a_slow_reply_is_given_up_in_time(fault: Behaviour) -> None:
     assert is_right(outcome)
     assert n_sent == 2
     assert time.monotonic() - before < 10
+
+
+@pytest.mark.parametrize("fault", [drips, hangs, stops_in_the_body, saying(200, b"<html>"), saying(504, {})])
+def test_h6_a_call_that_may_have_been_answered_is_counted_as_if_it_had_been(fault: Behaviour) -> None:
+    with serving(on_cue(fault, fault)) as server, opened(server.url, timeout_s=0.5) as backend:
+        _ = backend.identity
+        before = backend._client.budget.n_tokens
+        at_most = backend.estimate(chats(backend, "q")).tokens_at_most
+        ask(backend, "q")
+        # 18 and 66: the answer of eight tokens, and the three questions of the check.
+        assert backend._client.budget.n_tokens - before == 2 * at_most + 18 + 66
 
 
 @pytest.mark.parametrize("fault", [never_ends, is_a_bomb, is_a_double_bomb])
@@ -506,6 +550,29 @@ def test_a_key_that_the_server_repeats_does_not_reach_an_answer(monkeypatch: pyt
     assert outcome.text == "it is [key]"
 
 
+@pytest.mark.parametrize("key", ["EMPTY", "ollama", "none"])
+def test_a_word_in_place_of_a_key_stays_in_answers_and_not_in_errors(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    outcome, _ = outcome_of(saying(200, choice({"content": f"{key} of the above"})))
+    assert isinstance(outcome, Completion)
+    assert outcome.text == f"{key} of the above"
+    for body in ({"error": {"message": f"no such key: {key}"}}, f"<p>no such key: {key}".encode()):
+        error, _ = ended_by(saying(404, body))
+        assert "no such key: [key]" in error.what
+        assert key not in error.what
+
+
+def test_a_key_in_another_spelling_of_json_does_not_reach_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    spelled = "".join(f"\\u{ord(character):04x}" for character in KEY)
+    body = f'{{"choices":[{{"index":0,"message":{{"content":"it is {spelled}"}},"finish_reason":"stop"}}]}}'
+    outcome, _ = outcome_of(saying(200, body.encode()))
+    assert isinstance(outcome, Completion)
+    assert outcome.text == "it is [key]"
+    error, _ = ended_by(saying(404, f'{{"error": {{"message": "for {spelled}"}}}}'.encode()))
+    assert "says HTTP 404: for [key]" in error.what
+
+
 # H9: a server that does not do as it is told.
 
 
@@ -596,6 +663,19 @@ def test_h9_a_server_without_chats_takes_text_and_says_so() -> None:
 # H10: another model under the same name.
 
 
+def until_a_check(first: Answering, then: Answering) -> tuple[Behaviour, Callable[[], None]]:
+    """One model up to the third question of a check after `begin`, another one afterwards."""
+    lock, left = threading.Lock(), [10**6]
+
+    def behave(asked: Asked, connection: socket.socket) -> None:
+        with lock:
+            answer = first if left[0] > 0 else then
+            left[0] -= asked.is_probe
+        connection.sendall(answer(asked))
+
+    return behave, lambda: left.__setitem__(0, 3)
+
+
 def test_h10_a_server_that_was_restarted_with_other_weights_is_noticed() -> None:
     models = [Model()]
     with serving(lambda asked, connection: connection.sendall(models[-1](asked))) as server:
@@ -607,6 +687,29 @@ def test_h10_a_server_that_was_restarted_with_other_weights_is_noticed() -> None
         assert (caught.value.code, caught.value.exit_code) == ("E-MODELCHANGED", 4)
         with opened(server.url) as backend:
             assert isinstance(ask(backend, "b")["b"], Completion)
+
+
+def test_h10_only_what_was_said_before_a_check_that_passed_is_given_out() -> None:
+    first, questions, found = Model(), [f"{n}" for n in range(400)], dict[str, Outcome]()
+    behave, begin = until_a_check(first, Model(salt="other weights"))
+    with serving(behave) as server, opened(server.url, max_concurrency=4) as backend:
+        _ = backend.identity
+        begin()
+        with pytest.raises(EnvironmentFault) as caught:
+            found.update(backend.generate(chats(backend, *questions)))
+    assert caught.value.code == "E-MODELCHANGED"
+    assert len(found) == 256
+    with serving(answering(first)) as server, opened(server.url) as backend:
+        assert found == ask(backend, *found)
+
+
+def test_h10_three_short_calls_check_a_portion_of_256_answers() -> None:
+    with serving(answering(Model())) as server, opened(server.url) as backend:
+        _ = backend.identity
+        n_before = len(server.asked)
+        ask(backend, *map(str, range(600)))
+        # 256, 256 and 88.
+        assert len(server.asked) - n_before == 600 + 3 * 3
 
 
 def test_h10_other_weights_are_another_identity_and_the_same_weights_the_same() -> None:
@@ -714,19 +817,20 @@ def test_h12_a_server_that_dies_ends_the_run_and_a_resumed_one_asks_only_the_res
 
 
 def test_h12_failures_of_the_streak_are_not_given_out() -> None:
-    behave, revive = dies_after(10)
-    questions, found = [f"question {n}" for n in range(40)], dict[str, Outcome]()
+    behave, begin = until_a_check(Model(), lambda _: response(500, {}))
+    questions, found = [f"question {n}" for n in range(400)], dict[str, Outcome]()
     with serving(behave) as server:
         with opened(server.url, max_concurrency=4) as backend, suppress(BackendUnreachable):
+            _ = backend.identity
+            begin()
             for name, outcome in backend.generate(chats(backend, *questions)):
                 found[name] = outcome
-        assert len(found) == 10
+        # One portion was given out; the other answers cannot be checked any more.
+        assert len(found) == 256
         assert all(isinstance(outcome, Completion) for outcome in found.values())
-        revive()
-        n_before = len(server.real)
-        with opened(server.url) as backend:
-            found |= ask(backend, *[question for question in questions if question not in found])
-        assert len(server.real) - n_before == 30
+    with serving(answering(Model())) as server, opened(server.url) as backend:
+        found |= ask(backend, *[question for question in questions if question not in found])
+        assert len(server.real) == 400 - 256
     assert all(isinstance(outcome, Completion) for outcome in found.values())
 
 
@@ -745,7 +849,7 @@ def test_h12_patience_ends_after_twenty_failures_in_a_row_and_in_less_than_two_m
 
 
 def test_h12_a_server_that_stops_listening_is_the_same() -> None:
-    questions = [f"question {n}" for n in range(200)]
+    questions = [f"question {n}" for n in range(800)]
     with serving(answering(Model())) as server, opened(server.url, max_concurrency=2) as backend:
         running = backend.generate(chats(backend, *questions))
         found = dict([next(running)])

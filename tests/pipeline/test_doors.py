@@ -178,12 +178,16 @@ def test_a_damaged_cache_entry_is_no_entry(harness: Harness, echo_task: Path) ->
     assert (untuned / name).read_bytes() == (first / name).read_bytes()
 
 
-def test_failures_are_not_cached(harness: Harness, echo_task: Path) -> None:
-    words = ("backend.options.limit=165", "generation.max_tokens=40", "--allow-failures")
+@pytest.mark.parametrize(
+    ("option", "kept"), [("fail.boom=0.2", False), ("limit=165", True)], ids=["may pass", "never will"]
+)
+def test_failures_that_may_pass_are_not_cached(harness: Harness, echo_task: Path, option: str, kept: bool) -> None:
+    words = (f"backend.options.{option}", "generation.max_tokens=40", "select.min_coverage=0.1", "--allow-failures")
     assert harness("run", f"task={echo_task}", *FAKE, *words).code == 0
+    assert b'"failure"' in b"".join(file.read_bytes() for file in Path("runs").glob("echo/*/evaluations/*/*.jsonl"))
     cached = b"".join(file.read_bytes() for file in Path("runs/.cache").rglob("*") if file.is_file())
     assert b'"completion"' in cached
-    assert b'"failure"' not in cached
+    assert (b'"failure"' in cached) is kept
 
 
 def test_rescoring_with_nothing_changed_gives_the_same_numbers(harness: Harness, echo_task: Path) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.fake import FakeBackend
+from harness.backends.fake import WEIGHTS, FakeBackend
 from harness.core.errors import EnvironmentFault
 from harness.core.specs import BackendSpec, ModelSpec, PromptingSpec
-from harness.core.types import Candidate, Message, Outcome, Request, Sample, Sampling
+from harness.core.types import Candidate, Checkpoint, Message, Outcome, Request, Sample, Sampling
 from harness.pipeline.generate import Generation
+from harness.pipeline.outcomes import UNASKED
 from harness.pipeline.stages import Stages
 from harness.prompting import Renderers, ShotPool
 from harness.store.cache import GenerationCache
@@ -115,3 +116,33 @@ def test_every_part_of_a_request_is_in_its_fingerprint() -> None:
     ]
     assert len({r.fingerprint for r in [request, *others]}) == 1 + len(others)
     assert replace(request, id="b").fingerprint == request.fingerprint
+
+
+def test_what_a_race_left_out_is_a_race_among_these_candidates(tmp_path: Path) -> None:
+    """The same candidate among others may go further: its outcomes are not taken from another race."""
+
+    def first_half_of_the_first(_: object) -> Iterator[list[list[str]]]:
+        yield [[sample.id for sample in SAMPLES[:50]], [sample.id for sample in SAMPLES]]
+
+    def everything(_: object) -> Iterator[list[list[str]]]:
+        yield [[sample.id for sample in SAMPLES]] * 2
+
+    one, other, third = (Candidate(name, shots=0, draw=n) for n, name in enumerate(("a", "b", "c")))
+    checkpoints = {each.name: skilled(tmp_path / each.name, 0.1 * n) for n, each in enumerate((one, other, third), 1)}
+    one, other, third = (replace(each, checkpoint=checkpoints[each.name]) for each in (one, other, third))
+    with RunFolder(tmp_path / "runs/first") as folder:
+        found = generation(folder, Counting()).race(
+            [one, other], "validation", SAMPLES, first_half_of_the_first, {"x": 1}
+        )
+    assert [outcome == UNASKED for outcome in found[0].outcomes].count(True) == 50
+    with RunFolder(tmp_path / "runs/second") as folder:
+        again = Counting()
+        found = generation(folder, again).race([one, third], "validation", SAMPLES, everything, {"x": 1})
+    assert UNASKED not in found[0].outcomes
+    assert len(again.asked) == 50 + 100
+
+
+def skilled(folder: Path, skill: float) -> Checkpoint:
+    folder.mkdir(parents=True)
+    (folder / WEIGHTS).write_text(f'{{"skill": {skill}}}')
+    return Checkpoint(4, 1.0, folder, "adapter", f"{skill:.6f}", None, None, None, None)

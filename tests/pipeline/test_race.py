@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -193,3 +194,20 @@ def test_what_failed_is_asked_again_by_the_next_run_and_nothing_else(
     asked.clear()
     assert harness(*words, "trainer.lr=0.3", "--allow-failures").code == 0
     assert sum(request.checkpoint is None for request in asked) == n_failed > 0
+
+
+def test_samples_of_one_group_are_asked_together(harness: Harness, task: Path, asked: list[Request]) -> None:
+    for file in task.glob("*.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        grouped = [{**row, "customer": f"{file.stem} {number % 40}"} for number, row in enumerate(rows)]
+        file.write_text("".join(json.dumps(row) + "\n" for row in grouped))
+    grouped = [json.loads(line) for line in (task / "validation.jsonl").read_text().splitlines()]
+    assert harness("run", f"task={task}", *FAKE, *TRAINED, "select.race=true", "data.group=customer").code == 0
+    of_group = {row["id"]: row["customer"] for row in grouped}
+    left = [name for name, why in result_in("runs").selection.excluded.items() if "left the race" in why]
+    assert left
+    for name in left:
+        found = {r.id.partition(" ")[2] for r in asked if r.checkpoint is not None and r.checkpoint.name == name}
+        inside = {of_group[sample] for sample in found if sample in of_group}
+        assert {sample for sample, group in of_group.items() if group in inside} == found & of_group.keys()
+        assert len(inside) < 40

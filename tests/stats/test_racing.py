@@ -164,3 +164,18 @@ def test_who_has_spent_everything_drops_nobody_at_a_cost(toy, as_mean, rng):
     standing = race.keep(poor, 1, toy(), statistics, clusters=None)
     assert standing.kept == tuple(by_step)
     assert standing.spent == racing.ALLOWANCE
+
+
+def test_repeats_within_a_cluster_say_no_more_than_one_of_them(toy, as_mean, rng):
+    """Each cluster's score five times over: the race goes as it does over one sample a cluster."""
+    for spread in (0.2, 0.5):
+        own = {step: as_mean(rng.normal(spread * step, 1, 120)) for step in range(1, 7)}
+        repeated = {step: np.repeat(rows, 5, axis=0) for step, rows in own.items()}
+        clusters = [str(i // 5) for i in range(600)]
+        alone = Race(((*range(30),), (*range(30, 120),)), 120, 0)
+        together = Race(((*range(150),), (*range(150, 600),)), 120, 0)
+        first = alone.keep(alone.start(list(own)), 1, toy(), {s: r[:30] for s, r in own.items()}, clusters=None)
+        parts = {step: rows[:150] for step, rows in repeated.items()}
+        second = together.keep(together.start(list(own)), 1, toy(), parts, clusters=clusters[:150])
+        assert (second.kept, second.seen) == (first.kept, first.seen)
+        assert second.spent == pytest.approx(first.spent)

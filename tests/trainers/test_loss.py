@@ -192,3 +192,13 @@ def test_no_tensor_is_larger_than_a_portion_whatever_the_vocabulary(monkeypatch:
     with _Largest(head.weight) as seen:
         summed_loss(Projection(head), states.requires_grad_(), targets)[0].backward()
     assert n_words < seen.n <= 64_000 or n_words == seen.n == 64_000
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_losses_of_half_precision_logits_are_summed_in_full_precision(dtype: torch.dtype):
+    head = random_head(301, bias=False, dtype=dtype)
+    states, targets = some_states(400)
+    logits = nn.functional.linear(states.to(dtype), head.weight)
+    found, _ = summed_loss(Projection(head), states.to(dtype), targets)
+    assert found.dtype == torch.float32
+    assert relative(found.detach(), cross_entropy(logits.detach().double(), targets, reduction="sum")) < 1e-6

@@ -98,7 +98,17 @@ class HFBackend:
             "context_length": self._context_length,
             "context_source": self._context_source,
             **{name: version(name) for name in ("torch", "transformers", "peft")},
+            **self._quantised(),
         }
+
+    def _quantised(self) -> dict[str, JsonValue]:
+        """Of a quantised base, who quantised it; in int8, outlier columns depend on who shares a batch."""
+        if self._spec.quantization == "none":
+            return {}
+        batch: dict[str, JsonValue] = (
+            {"tokens_per_batch": self._options.tokens_per_batch} if self._spec.quantization == "int8" else {}
+        )
+        return {"bitsandbytes": version("bitsandbytes"), **batch}
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[str, Outcome]]:
         """(request id, outcome) for every request, as they end; longest prompts first within a checkpoint."""

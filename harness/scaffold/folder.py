@@ -175,4 +175,6 @@ def _placed(choice: Choice, task: NewTask, home: Path, staged: Path) -> Choice:
 
 
 def _plain(text: str) -> str:
-    return escape(text, 1_000)
+    """For comments and cards; a blank that only looks like one (no-break, ideographic) is written as an escape too."""
+    shown = escape(text, 1_000)
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in shown)

@@ -186,7 +186,8 @@ def test_what_can_be_served_is_not_refused(zoo: dict[str, Path], started: list[W
     opened = open_vllm(zoo["llama3"])
     for settings in (lora.LoraSpec(rank=512).model_dump(mode="json"), full.FullSpec().model_dump(mode="json"), {}):
         for temperature in (0.0, 0.01, 1.0):
-            opened.require_servable(settings, Sampling(3, temperature=temperature))
+            assert opened.require_servable(settings, Sampling(3, temperature=temperature)) is None
+    assert started == []
 
 
 @pytest.mark.parametrize(("device", "refused"), [("auto", True), ("cuda", True), ("cpu", False)])

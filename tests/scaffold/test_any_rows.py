@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import tempfile
 import tomllib
-import unicodedata
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -50,9 +49,7 @@ def test_any_rows_give_a_task_that_reads_or_one_error(rows: list[dict[str, objec
         except HarnessError:
             return
         text = task_text(NewTask("any", Path(place), proposal))
-        # A blank of another width may stand in a label; nothing that acts on a terminal may.
-        shown = {character for character in text if character != "\n" and unicodedata.category(character) != "Zs"}
-        assert all(map(str.isprintable, shown))
+        assert all(line.isprintable() for line in text.split("\n"))
         document = tomllib.loads(text)
         assert document["data"]["source"] == "rows.jsonl"
         dataset = read(TaskSpec.model_validate(document), Path(place), drop_bad=True)

@@ -33,7 +33,7 @@ class Patch:
 def patches_of(model: nn.Module, device: torch.device, spec: TuningSpec) -> tuple[Patch, ...]:
     """What `trainer.kernels` changes in the model, none of it put on.
 
-    E-EXTRA without the package, E-DEVICE without a GPU, E-CONFLICT for an architecture that it has no kernels for.
+    E-INSTALL without the package, E-DEVICE without a GPU, E-CONFLICT for an architecture that it has no kernels for.
     """
     require_kernels(spec)
     if spec.kernels == "none":

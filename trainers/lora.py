@@ -50,7 +50,7 @@ class LoraTrainer:
     def settle(
         self, rows: Sequence[TokenRow], spec: BaseModel, model: Mapping[str, JsonValue]
     ) -> tuple[BaseModel, tuple[str, ...]]:
-        """As it is: nothing depends on the data or the model. E-EXTRA where a package is missing."""
+        """As it is: nothing depends on the data or the model. E-INSTALL where a package is missing."""
         assert isinstance(spec, LoraSpec)
         require_kernels(spec)
         return spec, ()

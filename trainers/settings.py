@@ -47,12 +47,12 @@ class TuningSpec(PortionSpec):
 
 
 def require_kernels(spec: PortionSpec) -> None:
-    """E-EXTRA where the package that has the kernels asked for is not installed."""
+    """E-INSTALL where the package that has the kernels asked for is not installed."""
     if spec.kernels == "liger" and find_spec("liger_kernel") is None:
         raise HarnessError(
             "trainer.kernels=liger needs liger-kernel, which is not installed",
             fix='pip install "sft-harness[liger]" -c constraints.txt, or trainer.kernels=none',
-            code="E-EXTRA",
+            code="E-INSTALL",
         )
 
 

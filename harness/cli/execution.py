@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # What the exit of the process depends on once a command is done; main() reads both.
 exit_code = 0
 resume_command = ""
+# What no estimate of a run holds: it depends on the answers.
+JUDGES_ASK = ", and what its judges ask"
 _LONGEST_PATH = 256
 
 
@@ -286,8 +288,12 @@ def _announce_costs(prepared: Prepared, plugins: Plugins) -> None:
     if isinstance(prepared.backend, Metered):
         steps = plugins.trainer.plan(prepared.train_rows, prepared.trainer_spec).checkpoint_steps
         estimate = prepared.backend.estimate(list(planned_requests(prepared, len(steps))))
-        more = ", and what its judges ask" if plugins.judges else ""
-        echo(f"this run asks for at most {estimate}, less what the cache has{more}", error=True)
+        say_costs("this run", estimate, JUDGES_ASK if plugins.judges else "")
+
+
+def say_costs(what: str, estimate: object, more: str = "") -> None:
+    """What something asks of a backend that is paid. more: what the estimate leaves out."""
+    echo(f"{what} asks for at most {estimate}, less what the cache has{more}", error=True)
 
 
 def show_counts(prepared: Prepared) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from harness import registry
 from harness.cli.display import choose_display
+from harness.cli.execution import say_costs
 from harness.cli.judge_tables import show_agreement, show_card, show_probes, show_side_by_side
 from harness.cli.running import AsJson
 from harness.cli.terminal import echo, echo_json, show_table
@@ -235,7 +236,8 @@ def _examined(bench: _Bench, configured: ConfiguredJudge, *, probing: bool) -> J
     from harness.store.scores import ScoreCache
 
     how = replace(bench.how, probing=probing)
-    with choose_display() as display, _open(bench.settings, configured) as backend:
+    with _open(bench.settings, configured) as backend, choose_display() as display:
+        _announce_costs(configured, backend, how)
 
         def progress_of(stage: str) -> Progress:
             display.begin(stage)
@@ -250,6 +252,21 @@ def _examined(bench: _Bench, configured: ConfiguredJudge, *, probing: bool) -> J
     if probing:
         _keep(made, bench.folder(configured.name))
     return made
+
+
+def _announce_costs(configured: ConfiguredJudge, backend: Backend, how: Licensing) -> None:
+    """What a judge will ask a backend that is paid by call or token, before it does; its probes depend on verdicts."""
+    from harness.autorater.probes import MOST_ITEMS
+    from harness.autorater.rehearsal import rehearsed
+    from harness.core.protocols import Metered
+
+    if not isinstance(backend, Metered):
+        return
+    asked = rehearsed(configured, backend, how.seed)
+    if asked.requests or asked.scored:
+        estimate = backend.estimate(asked.requests, asked.scored)
+        probes = f", and what its probes ask (up to {MOST_ITEMS} answers for each change)" if how.probing else ""
+        say_costs(f"judge {configured.name}", estimate, f"{probes}; what fails is asked again")
 
 
 @contextmanager

@@ -75,6 +75,11 @@ class Asked:
         """The folder of the task's runs."""
         return (self.settings.out / self.task).resolve()
 
+    @property
+    def task_word(self) -> str:
+        """The word that names the task wherever it is typed."""
+        return f"task={self.shown(self.settings.task_folder.resolve())}"
+
     def shown(self, path: Path) -> str:
         """A path as it can be typed where the command was."""
         return str(path.relative_to(self.here) if path.is_relative_to(self.here) else path)

@@ -19,6 +19,7 @@ from harness.core.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.config import Settings
+    from harness.pipeline.prepare import Prepared
     from harness.pipeline.rescore import Rescoring
     from harness.pipeline.stages import Stages
 
@@ -81,10 +82,24 @@ def select(
         settings, rescoring = asked.settings, asked.rescoring
         prepared = prepare(identify(settings.spec, rescoring.plugins, settings.task_folder), rescoring.plugins)
         require_sound(prepared)
+        _announce_costs(prepared, rescoring)
         reselect(rescoring, prepared, stages, asked.runs)
 
     Recorded(folder).require_weights()
     _again(folder, words or [], SELECTED, work, as_json=as_json, allow_failures=allow_failures)
+
+
+def _announce_costs(prepared: Prepared, rescoring: Rescoring) -> None:
+    """What a new choice will ask a backend that is paid by call or token, before it is asked."""
+    from harness.core.protocols import Metered
+    from harness.pipeline.check import planned_anew
+
+    if not isinstance(prepared.backend, Metered):
+        return
+    requests, judges = list(planned_anew(prepared, rescoring.recorded)), rescoring.plugins.judges
+    if requests or judges:
+        estimate = prepared.backend.estimate(requests)
+        execution.say_costs("this choice", estimate, execution.JUDGES_ASK if judges else "")
 
 
 def _found(name: str) -> Path:

@@ -212,8 +212,13 @@ class Selective(Protocol):
 class Metered(Protocol):
     """A backend whose calls cost somebody something: it says beforehand how much."""
 
-    def estimate(self, requests: Sequence[Request]) -> object:
-        """What some requests take at most; its text is shown to people."""
+    def estimate(
+        self, requests: Sequence[Request], scored: Sequence[tuple[Request, Sequence[tuple[int, ...]]]] = ()
+    ) -> object:
+        """What some requests take at most; its text is shown to people.
+
+        requests: for text. scored: with the labels of which it is asked how likely each is to come next.
+        """
         ...
 
 

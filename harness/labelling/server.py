@@ -26,9 +26,9 @@ from harness.labelling.sheet import Sheet
 if TYPE_CHECKING:
     import uvicorn
 
+    from harness.labelling.lines import Line
+
 IDLE_S = 8 * 3600.0
-MAX_WAITING = 256
-_WAITING_S = 30.0
 _TICK_S = 0.25
 _TOKEN_BYTES = 32
 
@@ -51,12 +51,14 @@ def serve(
     port 0: any free one. E-INSTALL where the server's libraries are not installed, E-PORT where the port is taken.
     """
     config_type, server_type = _uvicorn()
+    from harness.labelling.lines import Line
+
     with _bound(port) as listening:
         guard = Guard(listening.getsockname()[1], secrets.token_urlsafe(_TOKEN_BYTES), PATHS)
         app = LabelApp(sheet, journal, guard, rubric=rubric, annotator=annotator, now=now)
         config = config_type(
             app,
-            http="h11",
+            http=Line,
             ws="none",
             loop="asyncio",
             lifespan="off",
@@ -110,40 +112,20 @@ async def _serve(
 
 async def _watch(server: uvicorn.Server, app: LabelApp, idle_s: float, ready: Callable[[], None]) -> None:
     """Say when it is ready, hang up on those who only hold the line, and stop when nobody asks any more."""
+    from harness.labelling.lines import hang_up
+
     loop = asyncio.get_running_loop()
     while not server.started:
         await asyncio.sleep(0.01)
     await asyncio.to_thread(ready)
-    waiting: dict[object, tuple[object, float]] = {}
+    waiting: dict[Line, tuple[object, float]] = {}
     n_requests, last = app.n_requests, loop.time()
     while loop.time() - last < idle_s:
         await asyncio.sleep(min(_TICK_S, idle_s))
         if app.n_requests != n_requests:
             n_requests, last = app.n_requests, loop.time()
-        waiting = _hang_up(server, waiting, loop.time())
+        waiting = hang_up(list(server.server_state.connections), waiting, loop.time())
     server.should_exit = True
-
-
-def _hang_up(
-    server: uvicorn.Server, waiting: dict[object, tuple[object, float]], now: float
-) -> dict[object, tuple[object, float]]:
-    """Close connections that have not made a request for long, and the oldest of too many.
-
-    waiting: connection -> (its last request, since when it has made no other), as it was and as it is.
-    """
-    from uvicorn.protocols.http.h11_impl import H11Protocol
-
-    still: dict[object, tuple[object, float]] = {}
-    for connection in list(server.server_state.connections):
-        if isinstance(connection, H11Protocol) and (connection.cycle is None or connection.cycle.response_complete):
-            known = waiting.get(connection, (None, now))
-            still[connection] = known if known[0] is connection.cycle else (connection.cycle, now)
-    oldest = sorted(still, key=lambda held: still[held][1])
-    surplus = set(oldest[: max(0, len(oldest) - MAX_WAITING)])
-    for held, (_, since) in still.items():
-        if isinstance(held, H11Protocol) and (held in surplus or now - since > _WAITING_S):
-            held.transport.close()
-    return still
 
 
 def _announce(on_ready: Callable[[str], None], link: str, file: Path | None) -> None:

@@ -107,6 +107,17 @@ class _Pool:
     counts: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """An item that came onto the sheet; all but `item` as in `SheetItem`, which gives it a name besides."""
+
+    item: Item
+    shown: Shown
+    probability: float
+    stratum: str
+    shared: bool
+
+
 def draw(
     items: Mapping[str, Sequence[Item]],
     *,
@@ -131,45 +142,18 @@ def draw(
     is asked about once.
     E-SHEET where there is nothing to draw from, E-SURROGATE for texts that no file can hold.
     """
-    given = [item for each in items.values() for item in each]
-    json_text([text for item in given for text in _texts(item)])
-    made = _pairs(given) if kind == "pair" else _singles(given)
+    made = _askable([item for each in items.values() for item in each], kind)
     units = _units(made)
     if not units or n < 1:
         raise _nothing(f"{len(units)} prompts with answers, and n = {n}")
     pools = _pools(units, scores or {}, earlier, n=n, final=round == "final")
     if not pools:
-        raise HarnessError(
-            f"all {len(made)} answers that could be asked about have labels",
-            fix="label a newer run's answers; an earlier sheet opens by its own n and seed, for further annotators",
-            code="E-SHEET",
-        )
+        raise _all_labelled(len(made))
     rng = np.random.default_rng(seed)
-    asked = (criterion, kind, str(scale), round)
-    drawn: list[SheetItem] = []
-    for pool in pools:
-        chosen = allocation.draw(pool.parts, pool.counts, rng, labelled_I=pool.labelled)
-        n_shared = {part: round_half_up(overlap * count) for part, count in pool.counts.items()}
-        so_far: Counter[str] = Counter()
-        for index, probability in zip(chosen.indices.tolist(), chosen.probabilities.tolist(), strict=True):
-            part = pool.parts[index]
-            so_far[part] += 1
-            for item in pool.units[index]:
-                turned = isinstance(item, Pair) and rng.random() < 0.5
-                drawn.append(
-                    SheetItem(
-                        id=text_hash(str(seed), *asked, item.id, *_systems(item), str(len(drawn)))[:16],
-                        item=item,
-                        shown="swapped" if turned else "given",
-                        probability=probability,
-                        stratum=f"{pool.systems}, {part}" if part else pool.systems,
-                        shared=so_far[part] <= n_shared[part],
-                        sample=(samples or {}).get(item.id, ""),
-                    )
-                )
+    drawn = [each for pool in pools for each in _drawn(pool, overlap, rng)]
     if not drawn:
         raise _nothing(f"n = {n} is fewer than the {len(units[0])} answers that one prompt has")
-    once = _each_text_once(drawn)
+    once = _each_text_once(_named(drawn, (str(seed), criterion, kind, str(scale), round), samples or {}))
     shown = tuple(once[index] for index in rng.permutation(len(once)))
     return Sheet(kind, criterion, shown, round, scale, split, _in_words(pools, earlier))
 
@@ -252,6 +236,56 @@ def _nothing(why: str) -> HarnessError:
     return HarnessError(
         f"there is nothing to label: {why}", fix="name a run with outputs, and a larger n", code="E-SHEET"
     )
+
+
+def _all_labelled(n: int) -> HarnessError:
+    return HarnessError(
+        f"all {n} answers that could be asked about have labels",
+        fix="label a newer run's answers; an earlier sheet opens by its own n and seed, for further annotators",
+        code="E-SHEET",
+    )
+
+
+def _askable(given: Sequence[Item], kind: LabelKind) -> list[Item]:
+    """What can be asked of this kind. E-SURROGATE for texts that no file can hold."""
+    json_text([text for item in given for text in _texts(item)])
+    return _pairs(given) if kind == "pair" else _singles(given)
+
+
+def _drawn(pool: _Pool, overlap: float, rng: np.random.Generator) -> list[_Drawn]:
+    """As many of a pool as are wanted; the first of each part are for every annotator, in the share that overlaps."""
+    chosen = allocation.draw(pool.parts, pool.counts, rng, labelled_I=pool.labelled)
+    n_shared = {part: round_half_up(overlap * count) for part, count in pool.counts.items()}
+    so_far: Counter[str] = Counter()
+    drawn = []
+    for index, probability in zip(chosen.indices.tolist(), chosen.probabilities.tolist(), strict=True):
+        part = pool.parts[index]
+        so_far[part] += 1
+        stratum = f"{pool.systems}, {part}" if part else pool.systems
+        shared = so_far[part] <= n_shared[part]
+        drawn += [_Drawn(item, _side(item, rng), probability, stratum, shared) for item in pool.units[index]]
+    return drawn
+
+
+def _side(item: Item, rng: np.random.Generator) -> Shown:
+    """A coin for each pair; a single answer has no sides, and takes no draw from the generator."""
+    return "swapped" if isinstance(item, Pair) and rng.random() < 0.5 else "given"
+
+
+def _named(drawn: Sequence[_Drawn], asked: tuple[str, ...], samples: Mapping[str, str]) -> list[SheetItem]:
+    """What was drawn under names that say nothing of whose it is. asked: what makes two sheets' names differ."""
+    return [
+        SheetItem(
+            id=text_hash(*asked, each.item.id, *_systems(each.item), str(number))[:16],
+            item=each.item,
+            shown=each.shown,
+            probability=each.probability,
+            stratum=each.stratum,
+            shared=each.shared,
+            sample=samples.get(each.item.id, ""),
+        )
+        for number, each in enumerate(drawn)
+    ]
 
 
 def _texts(item: Item) -> tuple[str, ...]:

@@ -1,4 +1,5 @@
-"""Attention of whole rows by other means than transformers' SDPA, where these are faster and give the same.
+"""How a model gets another attention for a while, and attention of whole rows by other means than transformers' SDPA,
+where these are faster and give the same.
 
 Axes: B rows, T positions, P places of rows that follow each other, H heads, D head size.
 """
@@ -6,13 +7,15 @@ Axes: B rows, T positions, P places of rows that follow each other, H heads, D h
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.attention import varlen as kernels
+from transformers import AttentionInterface
 
 _HALVES = (torch.bfloat16, torch.float16)
 # Longest rows, in positions, whose scores are computed whole: up to four times as fast as PyTorch's kernel for CPUs in
@@ -22,6 +25,19 @@ _SHORT = 256
 _FIRST_GPU, _LARGEST_HEAD = (8, 0), 256
 # Arguments that came to PyTorch's kernel one release after the other.
 _NEEDED = frozenset({"scale", "window_size", "enable_gqa", "num_splits"})
+
+
+@contextmanager
+def attending_by(model: nn.Module, name: str, attend: Callable[..., tuple[Tensor, None]]) -> Iterator[None]:
+    """The model's attention is a function that transformers gets to know by this name; it is as it was afterwards."""
+    AttentionInterface.register(name, attend)
+    config = model.config
+    usual = config._attn_implementation  # type: ignore[union-attr]
+    config._attn_implementation = name  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        config._attn_implementation = usual  # type: ignore[union-attr]
 
 
 def is_plain(module: nn.Module, options: Mapping[str, object]) -> bool:

@@ -90,13 +90,16 @@ def _kept_once(requests: Sequence[Request]) -> int:
 
 
 def _by_width(family: Sequence[Request], n_prefix: int, tokens_per_batch: int) -> Iterator[Pool]:
-    """Pools of a family; a new one where requests are so much narrower that twice as many fit."""
+    """Pools of a family; a new one where those left are so much narrower that twice as many fit, and are that many.
+
+    The last rows of a pool run with few others: where not many are left, they take the places of those which end.
+    """
     pool: list[Request] = []
     n_rows = width = 0
-    for request in sorted(family, key=_size, reverse=True):
+    for place, request in enumerate(sorted(family, key=_size, reverse=True)):
         own = len(request.ids) - n_prefix + request.sampling.max_tokens
         fitting = _n_rows(tokens_per_batch - n_prefix, own)
-        if pool and len(pool) >= n_rows and fitting >= 2 * n_rows:
+        if pool and len(pool) >= n_rows and min(fitting, len(family) - place) >= 2 * n_rows:
             yield Pool(tuple(pool), n_prefix, n_rows, width)
             pool = []
         width = max(width, own) if pool else own

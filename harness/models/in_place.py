@@ -8,15 +8,16 @@ queries for each of them, F = H * G, Q queries, D head size, X anything.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from harness.models.attention import attending_by
 
 _ATTENTION = "rows_written_in_place"
 # Scores of prompts against a prefix, in float32, that may be in memory at once.
@@ -196,14 +197,6 @@ def _attend(
     return rows.attend(module, query, key, value, query.shape[-1] ** -0.5 if scaling is None else scaling), None
 
 
-@contextmanager
-def attending_in_place(model: nn.Module) -> Iterator[None]:
+def attending_in_place(model: nn.Module) -> AbstractContextManager[None]:
     """The model's attention takes `rows`; it is as it was afterwards."""
-    AttentionInterface.register(_ATTENTION, _attend)
-    config = model.config
-    usual = config._attn_implementation  # type: ignore[union-attr]
-    config._attn_implementation = _ATTENTION  # type: ignore[union-attr]
-    try:
-        yield
-    finally:
-        config._attn_implementation = usual  # type: ignore[union-attr]
+    return attending_by(model, _ATTENTION, _attend)

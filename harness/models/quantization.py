@@ -15,7 +15,7 @@ Quantization = Literal["none", "nf4", "int8"]
 
 
 def quantized_by(kind: Quantization, dtype: torch.dtype, config: object) -> BitsAndBytesConfig | None:
-    """What transformers is told, or None; E-EXTRA without bitsandbytes, E-CONFLICT for weights that are quantised.
+    """What transformers is told, or None; E-INSTALL without bitsandbytes, E-CONFLICT for weights that are quantised.
 
     nf4: with the scales quantised again, and products in the model's dtype. int8: bitsandbytes' own defaults.
     """
@@ -29,7 +29,7 @@ def quantized_by(kind: Quantization, dtype: torch.dtype, config: object) -> Bits
         raise HarnessError(
             f"model.quantization={kind} needs bitsandbytes, which is not installed",
             fix='pip install "sft-harness[qlora]" -c constraints.txt, or model.quantization=none',
-            code="E-EXTRA",
+            code="E-INSTALL",
         )
     if kind == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)

@@ -13,17 +13,16 @@ vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
-from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
-from harness.models.attention import attended, by_products, is_plain, packs, varlen
+from harness.models.attention import attended, attending_by, by_products, is_plain, packs, varlen
 from harness.models.forward import logits_at, padded
 from harness.models.rotary import switches_at
 
@@ -105,17 +104,9 @@ def tree_inputs(tree: Tree) -> dict[str, object]:
     return {"input_ids": tree.ids[None], "position_ids": tree.depths[None], "use_cache": False, "tree": tree}
 
 
-@contextmanager
-def attending_trees(model: nn.Module) -> Iterator[None]:
+def attending_trees(model: nn.Module) -> AbstractContextManager[None]:
     """The model's attention takes a tree; it is as it was afterwards."""
-    AttentionInterface.register(_ATTENTION, _attend)
-    config = model.config
-    usual = config._attn_implementation  # type: ignore[union-attr]
-    config._attn_implementation = _ATTENTION  # type: ignore[union-attr]
-    try:
-        yield
-    finally:
-        config._attn_implementation = usual  # type: ignore[union-attr]
+    return attending_by(model, _ATTENTION, _attend)
 
 
 def computes_trees(model: nn.Module, device: torch.device, longest: int) -> bool:

@@ -13,6 +13,7 @@ from harness.core.types import Arm, Candidate, Request, Sample
 from harness.pipeline.arms import untuned_arms
 from harness.pipeline.judging import JudgeMetric
 from harness.pipeline.prepare import Plugins, Prepared
+from harness.pipeline.rescore import Recorded
 from harness.pipeline.words import number
 
 
@@ -157,13 +158,31 @@ def planned_requests(prepared: Prepared, n_checkpoints: int) -> Iterator[Request
     validation, test = prepared.dataset.split("validation"), prepared.dataset.split("test")
     arms = untuned_arms(prepared.spec)
     other = max((arm for arm in arms if arm.instruction is not None), key=_size, default=None)
-    rounds = [
+    rounds: list[tuple[Candidate, Sequence[Sample]]] = [
         (candidate, [*validation, *test] if arm.instruction is None or arm is other else list(validation))
         for arm in arms
         for candidate in arm.candidates
     ]
     rounds += [(Candidate("checkpoint"), list(validation))] * n_checkpoints
     rounds += [(Candidate("chosen checkpoint"), list(test))] if n_checkpoints else []
+    return _requests(prepared, rounds)
+
+
+def planned_anew(prepared: Prepared, recorded: Recorded) -> Iterator[Request]:
+    """All that a new choice can ask: the test samples, of one other wording and one checkpoint that was not asked them.
+
+    Of the wordings the one with most shots and words; whatever the cache has.
+    """
+    arms = [arm for arm in untuned_arms(prepared.spec) if not recorded.answered(arm.candidates[0].name, "test")]
+    other = max(arms, key=_size, default=None)
+    candidates = [] if other is None else [*other.candidates]
+    if any(not recorded.answered(checkpoint.name, "test") for checkpoint in recorded.checkpoints()):
+        candidates.append(Candidate("chosen checkpoint"))
+    test = prepared.dataset.split("test")
+    return _requests(prepared, [(candidate, test) for candidate in candidates])
+
+
+def _requests(prepared: Prepared, rounds: Sequence[tuple[Candidate, Sequence[Sample]]]) -> Iterator[Request]:
     for candidate, samples in rounds:
         renderer = prepared.renderers.of(candidate.instruction)
         for sample in samples:

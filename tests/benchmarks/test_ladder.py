@@ -10,21 +10,12 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from benchmarks.ladder import (
-    HARNESS,
-    Climb,
-    Material,
-    Size,
-    material_of,
-    prompts_of_harness,
-    prompts_of_lm_eval,
-    rows_of_harness,
-    rungs,
-    same_prompts,
-    score_of_lm_eval,
-    scores_of_harness,
-    times,
-)
+from benchmarks.ladder.climbing import HARNESS, Climb, rungs
+from benchmarks.ladder.making import material_of
+from benchmarks.ladder.material import Material, Size
+from benchmarks.ladder.sameness import prompts_of_harness, rows_of_harness, same_prompts
+from benchmarks.ladder.tables import times
+from benchmarks.ladder.written import prompts_of_lm_eval, score_of_lm_eval, scores_of_harness
 from benchmarks.measuring import Measured
 from harness.catalogue import read_toml
 from harness.core.specs import TaskSpec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import resource
 import socket
@@ -13,12 +14,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
 
 from harness.autorater.labels import LabelJournal, read_labels
 from harness.core.errors import HarnessError
 from harness.core.judging import Single
-from harness.labelling import server as module
 from harness.labelling.app import MAX_BODY, PATHS
+from harness.labelling.lines import Line, hang_up
 from harness.labelling.server import serve
 from harness.labelling.sheet import Sheet, draw
 from tests.labelling.serving import RUBRIC, Link, Process, a_sheet, served
@@ -379,8 +382,33 @@ def test_a_thousand_who_hold_the_line_do_not_keep_others_out(running: Running) -
         assert running.get("/sheet") == 200
 
 
+class Wire(asyncio.Transport):
+    """One that only knows whether it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_of_too_many_who_wait_the_first_to_come_are_hung_up_on() -> None:
+    """Also of those who came since the last look: who came last may not have been read yet."""
+    loop = asyncio.new_event_loop()
+    config = Config(lambda *_: None, log_config=None)  # type: ignore[arg-type]
+    came: list[tuple[Line, Wire]] = []
+    for _ in range(300):
+        line, wire = Line(config, ServerState(), {}, loop), Wire()
+        line.connection_made(wire)
+        came.append((line, wire))
+    loop.close()
+    hang_up({line for line, _ in came}, {}, came[-1][0].came)
+    assert [wire.closed for _, wire in came] == [True] * 44 + [False] * 256
+
+
 def test_who_holds_the_line_too_long_is_hung_up_on(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_WAITING_S", 0.2)
+    monkeypatch.setattr("harness.labelling.lines.WAITING_S", 0.2)
     with socket.create_connection(("127.0.0.1", running.link.port), timeout=20) as connection:
         connection.sendall(b"GET / HT")
         assert connection.recv(1) == b""

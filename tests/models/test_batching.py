@@ -100,3 +100,11 @@ def test_much_narrower_requests_have_a_pool_of_their_own():
     narrow = [request(f"narrow-{i}", tuple(range(i + 5000, i + 5050))) for i in range(20)]
     found = list(pools([*narrow, *wide], 4000, shares=True))
     assert [(len(pool.requests), pool.n_rows) for pool in found] == [(20, 4), (20, 74)]
+
+
+def test_a_few_narrower_requests_take_the_places_of_those_that_end():
+    """By themselves they would run, after the others' last and longest, as many steps again with few rows."""
+    wide = [request(f"wide-{i}", tuple(range(i, i + 900))) for i in range(20)]
+    narrow = [request(f"narrow-{i}", tuple(range(i + 5000, i + 5050))) for i in range(7)]
+    found = list(pools([*narrow, *wide], 4000, shares=True))
+    assert [(len(pool.requests), pool.n_rows) for pool in found] == [(27, 4)]

@@ -63,6 +63,7 @@ def test_labels_that_cannot_be_taken_back_leave_the_rest_to_the_others():
     assert neyman(sizes, spreads, {"calm": 50, "usual": 0, "wild": 0}, 100) == {"calm": 0, "usual": 50, "wild": 50}
     assert neyman({"a": 10, "b": 500}, {"a": 9.0, "b": 0.1}, {"a": 4, "b": 4}, 50) == {"a": 6, "b": 44}
     assert neyman({"a": 50, "b": 50}, {"a": 0.0, "b": 0.0}, {}, 20) == {"a": 10, "b": 10}
+    assert neyman({"a": 49}, {"a": 1.0}, {"a": 1}, 0) == {"a": 0}
 
 
 def test_ten_labels_that_agree_do_not_make_a_stratum_certain():

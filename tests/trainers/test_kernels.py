@@ -68,7 +68,7 @@ def test_a_missing_package_is_named_before_anything_is_loaded(kind: object, monk
     spec = WITH_LIGER if kind is lora.trainer else auto.AutoSpec(kernels="liger")
     with pytest.raises(HarnessError, match="needs liger-kernel") as caught:
         kind.settle(some_rows(4), spec, {})  # type: ignore[attr-defined]
-    assert caught.value.code == "E-EXTRA"
+    assert caught.value.code == "E-INSTALL"
 
 
 def test_on_a_cpu_the_device_is_named(zoo: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

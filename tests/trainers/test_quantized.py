@@ -102,7 +102,7 @@ def test_without_bitsandbytes_the_package_to_install_is_named(monkeypatch: pytes
     monkeypatch.setattr("harness.models.quantization.find_spec", lambda name: None)
     with pytest.raises(HarnessError, match="needs bitsandbytes") as caught:
         quantized_by("nf4", torch.float32, LlamaConfig())
-    assert caught.value.code == "E-EXTRA"
+    assert caught.value.code == "E-INSTALL"
     assert "sft-harness[qlora]" in caught.value.fix
 
 

@@ -181,7 +181,7 @@ def test_what_is_missing_is_named_before_anything_is_loaded(monkeypatch: pytest.
     for python, said in ((None, "not installed here"), ("/no/such/python", "no interpreter")):
         with pytest.raises(HarnessError, match=said) as caught:
             unsloth.trainer.settle(ROWS, SPEC.model_copy(update={"python": python}), {})
-        assert caught.value.code == "E-EXTRA"
+        assert caught.value.code == "E-INSTALL"
     with pytest.raises(HarnessError, match="int8"):
         unsloth.trainer.settle(ROWS, SPEC, {"quantization": "int8"})
 

@@ -41,6 +41,14 @@ def label_scores(
         yield from counted(client, asking, untold, labels, n_samples)
 
 
+def calls_at_most(
+    asking: Asking, request: Request, labels: Labels, n_samples: int
+) -> Iterator[Call[Place] | Call[tuple[str, int]]]:
+    """What the scores of one request can take: calls for log-probabilities, and for replies if not all are told."""
+    yield from _asking_for(asking, request, labels)
+    yield from _counting(asking, request, labels, n_samples)
+
+
 def _told(
     client: Client, asking: Asking, requests: Sequence[Request], labels: Labels
 ) -> dict[str, LabelScores | Failure | None]:
@@ -92,15 +100,17 @@ def counted(
     client: Client, asking: Asking, requests: Sequence[Request], labels: Labels, n_samples: int
 ) -> Iterator[tuple[str, LabelScores | Failure]]:
     """Scores by how often each label came in repeated replies."""
-    longest = max(map(len, labels)) + _ROOM
-    calls = []
-    for request in requests:
-        for number in range(n_samples):
-            sampling = Sampling(longest, temperature=1.0, seed=request.sampling.seed + number)
-            calls.append(asking.call(replace(request, sampling=sampling), (request.id, number)))
+    calls = [call for request in requests for call in _counting(asking, request, labels, n_samples)]
     answers: dict[tuple[str, int], Reply | Failure] = dict(client.answers(calls))
     for request in requests:
         yield request.id, _shares(asking, [answers[request.id, n] for n in range(n_samples)], labels)
+
+
+def _counting(asking: Asking, request: Request, labels: Labels, n_samples: int) -> Iterator[Call[tuple[str, int]]]:
+    longest = max(map(len, labels)) + _ROOM
+    for number in range(n_samples):
+        sampling = Sampling(longest, temperature=1.0, seed=request.sampling.seed + number)
+        yield asking.call(replace(request, sampling=sampling), (request.id, number))
 
 
 def _shares(asking: Asking, answers: Sequence[Reply | Failure], labels: Labels) -> LabelScores | Failure:

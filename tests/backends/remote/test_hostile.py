@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import os
+import re
 import socket
 import struct
 import threading
@@ -265,6 +266,36 @@ def test_h3_a_refused_key_ends_the_run_at_once_and_shows_nothing_that_the_server
     assert (error.code, error.exit_code, n_sent) == ("E-AUTH", 5, 1)
     shown = f"{error!s} {error!r} {error.__context__!r} {error.__cause__!r} {caplog.text}"
     assert KEY not in shown
+
+
+_HIDDEN = "\x1b[31m<b>ghp_0123456789</b>\u202e sk-CANARY-01***6789"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(("key", "what"), [(KEY, "refuses the key"), (None, "wants a key, and there is none")])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": f"Incorrect API key provided: {_HIDDEN}", "type": _HIDDEN, "param": _HIDDEN}},
+        {"detail": _HIDDEN},
+        f"<html>{_HIDDEN}</html>".encode(),
+    ],
+    ids=["OpenAI", "FastAPI", "no JSON"],
+)
+def test_h3_a_refused_key_is_told_in_our_own_words_alone(
+    status: int, key: str | None, what: str, body: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers repeat keys in part and with stars, and other secrets than this one: no mask knows them all."""
+    if key is None:
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    else:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    error, n_sent = ended_by(saying(status, body))
+    assert (error.code, n_sent) == ("E-AUTH", 1)
+    assert re.fullmatch(rf"http://127\.0\.0\.1:\d+/v1 {what} \(HTTP {status}\)", error.what)
+    assert error.fix.startswith("export OPENAI_API_KEY=...,")
+    assert error.details == ()
+    assert not any(part in str(error) for part in ("CANARY", "6789", "ghp_", "Incorrect", "html", "31m"))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ class FullTrainer:
     def settle(
         self, rows: Sequence[TokenRow], spec: BaseModel, model: Mapping[str, JsonValue]
     ) -> tuple[BaseModel, tuple[str, ...]]:
-        """As it is; E-CONFLICT for a quantised model, whose bits no gradient changes, E-INSTALL for a missing package."""
+        """As it is; E-CONFLICT for a quantised model, whose bits no gradient changes, E-INSTALL without a package."""
         assert isinstance(spec, FullSpec)
         require_kernels(spec)
         if "quantization" in model:

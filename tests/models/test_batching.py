@@ -31,12 +31,14 @@ def in_bytes(pool: Pool) -> int:
 
 MIXED = [replace(r, sampling=Sampling(5 + i % 9)) for i, r in enumerate(several((), 60, "a"))]
 A, B = tuple(range(100, 200)), tuple(range(200, 300))
+ONE = Checkpoint(1, 1.0, Path(), "adapter", "ab", None, None, None, None)
 
 
 @pytest.mark.parametrize("shares", [True, False])
 @pytest.mark.parametrize("budget", [1, 100, 1000, 10**6])
 def test_pools_stay_under_the_budget_and_lose_nobody(budget: int, shares: bool):
-    asked = [*MIXED, *several(A, 20, "b"), *several(B, 3, "c"), request("d", A)]
+    lonely = replace(request("e", A), checkpoint=ONE)
+    asked = [*MIXED, *several(A, 20, "b"), *several(B, 3, "c"), request("d", A), lonely]
     found = list(pools(asked, budget, shares=shares))
     assert sorted(each.id for pool in found for each in pool.requests) == sorted(each.id for each in asked)
     for pool in found:
@@ -89,10 +91,9 @@ def test_short_beginnings_are_not_kept_apart():
 
 
 def test_checkpoints_do_not_mix():
-    one = Checkpoint(1, 1.0, Path(), "adapter", "ab", None, None, None, None)
     asked = several(A, 20, "a")
-    found = list(pools([*asked, *(replace(r, id=f"on-{r.id}", checkpoint=one) for r in asked)], 10**5, shares=True))
-    assert [{each.checkpoint for each in pool.requests} for pool in found] == [{None}, {one}]
+    found = list(pools([*asked, *(replace(r, id=f"on-{r.id}", checkpoint=ONE) for r in asked)], 10**5, shares=True))
+    assert [{each.checkpoint for each in pool.requests} for pool in found] == [{None}, {ONE}]
 
 
 def test_much_narrower_requests_have_a_pool_of_their_own():

@@ -13,7 +13,7 @@ from harness.autorater.licensing import N_CANARIES, LearningJudge
 from harness.autorater.rating import items_of, rate
 from harness.autorater.trials import silent
 from harness.backends.scoring import Labels
-from harness.core.judging import LabelScores
+from harness.core.judging import Item, LabelScores
 from harness.core.protocols import Generator, Tokenizer
 from harness.core.types import Failure, FloatArray, Outcome, Request
 
@@ -62,13 +62,13 @@ class Rehearsal:
         return ((request.id, _UNASKED) for request in requests)
 
 
-def rehearsed(configured: ConfiguredJudge, generator: Generator, seed: int) -> Rehearsal:
+def rehearsed(configured: ConfiguredJudge, generator: Generator, seed: int, further: Sequence[Item] = ()) -> Rehearsal:
     """What a judge asks to be held to its labels, if nothing fails: of each labelled answer and canary; not for probes.
 
-    Nothing of a judge that learns: what it asks is known once it has.
+    Nothing of a judge that learns: what it asks is known once it has. further: what else it is asked about.
     """
     rehearsal, judge = Rehearsal(generator), configured.make(seed)
     if not isinstance(judge, LearningJudge):
         items = items_of(configured.labels)
-        rate(judge, [*items, *canaries(items, n=N_CANARIES, seed=seed)], rehearsal, silent)
+        rate(judge, [*items, *canaries(items, n=N_CANARIES, seed=seed), *further], rehearsal, silent)
     return rehearsal

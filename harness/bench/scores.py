@@ -115,7 +115,7 @@ def _metric(name: str, settings: Settings, dataset: Dataset) -> AnyMetric:
     """A judge's metric as it is before it has a model: its scores are read, not made."""
     folder = settings.task_folder
     if name.startswith(JUDGE_PREFIX):
-        return JudgeMetric(configured_judge(name.removeprefix(JUDGE_PREFIX), folder))
+        return JudgeMetric(configured_judge(name.removeprefix(JUDGE_PREFIX), folder), settings.spec)
     create = cast(Callable[[MetricContext], AnyMetric], registry.load("metrics", name, folder=folder))
     options = settings.spec.task.metrics.options.get(name, {})
     return create(MetricContext(name, dataset.samples, options, folder))

@@ -6,7 +6,7 @@ import gc
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,19 +19,18 @@ from harness.cli.display import choose_display
 from harness.cli.summary import show_result
 from harness.cli.terminal import echo, echo_json
 from harness.core.errors import EnvironmentFault, HarnessError
-from harness.core.protocols import BackendKind, Reporter
+from harness.core.protocols import AnyMetric, Backend, BackendKind, Reporter
 from harness.core.specs import JUDGE_PREFIX
 
 if TYPE_CHECKING:
     from harness.autorater.configuration import ConfiguredJudge
     from harness.config import Settings
+    from harness.core.types import Sample
     from harness.pipeline.prepare import Identified, Plugins, Prepared
 
 # What the exit of the process depends on once a command is done; main() reads both.
 exit_code = 0
 resume_command = ""
-# What no estimate of a run holds: it depends on the answers.
-JUDGES_ASK = ", and what its judges ask"
 _LONGEST_PATH = 256
 
 
@@ -281,14 +280,41 @@ def _announce(settings: Settings, prepared: Prepared) -> None:
 
 
 def _announce_costs(prepared: Prepared, plugins: Plugins) -> None:
-    """What a backend that is paid by call or token will be asked, before it is."""
+    """What backends that are paid by call or token will be asked, before they are."""
     from harness.core.protocols import Metered
-    from harness.pipeline.check import planned_requests
+    from harness.pipeline.check import planned_rounds, requests_of
 
+    if not isinstance(prepared.backend, Metered) and not plugins.judges:
+        return
+    steps = plugins.trainer.plan(prepared.train_rows, prepared.trainer_spec).checkpoint_steps
+    rounds = planned_rounds(prepared, len(steps))
     if isinstance(prepared.backend, Metered):
-        steps = plugins.trainer.plan(prepared.train_rows, prepared.trainer_spec).checkpoint_steps
-        estimate = prepared.backend.estimate(list(planned_requests(prepared, len(steps))))
-        say_costs("this run", estimate, JUDGES_ASK if plugins.judges else "")
+        say_costs("this run", prepared.backend.estimate(list(requests_of(prepared, rounds))))
+    answered = [sample for _, samples in rounds for sample in samples]
+    announce_judges(prepared.metrics, lambda: prepared.backend, answered)
+
+
+def announce_judges(metrics: Sequence[AnyMetric], backend: Callable[[], Backend], answered: Sequence[Sample]) -> None:
+    """What each judge will ask a backend that is paid by call or token, about, before it does.
+
+    backend: the run's, which asks judges without one of their own. answered: the samples, each as often as answered.
+    """
+    from harness.autorater.probes import MOST_ITEMS
+    from harness.core.protocols import Metered
+    from harness.pipeline.judging import JudgeMetric
+
+    left_out = f", and what its probes ask (up to {MOST_ITEMS} answers for each change); what fails is asked again"
+    for metric in metrics:
+        if not isinstance(metric, JudgeMetric):
+            continue
+        own = metric.backend or backend()
+        if not isinstance(own, Metered):
+            continue
+        asked = metric.rehearsed(own, answered)
+        if asked.requests or asked.scored:
+            estimate = own.estimate(asked.requests, asked.scored)
+            taken = "less what the cache has, if answers are as long as the references"
+            echo(f"judge {metric.configured.name} asks for at most about {estimate}, {taken}{left_out}", error=True)
 
 
 def say_costs(what: str, estimate: object, more: str = "") -> None:

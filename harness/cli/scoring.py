@@ -57,7 +57,9 @@ def rescore(
     from harness.store.layout import RESCORED
 
     def work(asked: _Again, stages: Stages) -> None:
-        score_again(asked.rescoring, stages, asked.runs)
+        rescoring = asked.rescoring
+        execution.announce_judges(rescoring.metrics, lambda: rescoring.backend, list(rescoring.answered()))
+        score_again(rescoring, stages, asked.runs)
 
     _again(_found(name), words or [], RESCORED, work, as_json=as_json, allow_failures=allow_failures)
 
@@ -90,16 +92,15 @@ def select(
 
 
 def _announce_costs(prepared: Prepared, rescoring: Rescoring) -> None:
-    """What a new choice will ask a backend that is paid by call or token, before it is asked."""
+    """What a new choice will ask backends that are paid by call or token, before they are asked."""
     from harness.core.protocols import Metered
-    from harness.pipeline.check import planned_anew
+    from harness.pipeline.check import planned_anew, requests_of
 
-    if not isinstance(prepared.backend, Metered):
-        return
-    requests, judges = list(planned_anew(prepared, rescoring.recorded)), rescoring.plugins.judges
-    if requests or judges:
-        estimate = prepared.backend.estimate(requests)
-        execution.say_costs("this choice", estimate, execution.JUDGES_ASK if judges else "")
+    rounds = planned_anew(prepared, rescoring.recorded)
+    if rounds and isinstance(prepared.backend, Metered):
+        execution.say_costs("this choice", prepared.backend.estimate(list(requests_of(prepared, rounds))))
+    answered = [*rescoring.answered(), *(sample for _, samples in rounds for sample in samples)]
+    execution.announce_judges(rescoring.metrics, lambda: prepared.backend, answered)
 
 
 def _found(name: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from harness.pipeline.judging import JudgeMetric
 from harness.pipeline.prepare import Plugins, Prepared
 from harness.pipeline.rescore import Recorded
 from harness.pipeline.words import number
+
+# A candidate and the samples that it is asked.
+Round: TypeAlias = tuple[Candidate, Sequence[Sample]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,25 +155,30 @@ def make_plan(prepared: Prepared, plugins: Plugins) -> Plan:
 
 
 def planned_requests(prepared: Prepared, n_checkpoints: int) -> Iterator[Request]:
-    """All that a run can ask for, whatever the cache has; those of checkpoints without their weights.
+    """All that a run can ask for, whatever the cache has; those of checkpoints without their weights."""
+    return requests_of(prepared, planned_rounds(prepared, n_checkpoints))
+
+
+def planned_rounds(prepared: Prepared, n_checkpoints: int) -> list[Round]:
+    """Who can be asked what in a run: candidates, and a checkpoint each that there is not yet.
 
     Of other wordings, tried on validation, one may be asked the test samples too: the one with most shots and words.
     """
     validation, test = prepared.dataset.split("validation"), prepared.dataset.split("test")
     arms = untuned_arms(prepared.spec)
     other = max((arm for arm in arms if arm.instruction is not None), key=_size, default=None)
-    rounds: list[tuple[Candidate, Sequence[Sample]]] = [
+    rounds: list[Round] = [
         (candidate, [*validation, *test] if arm.instruction is None or arm is other else list(validation))
         for arm in arms
         for candidate in arm.candidates
     ]
     rounds += [(Candidate("checkpoint"), list(validation))] * n_checkpoints
     rounds += [(Candidate("chosen checkpoint"), list(test))] if n_checkpoints else []
-    return _requests(prepared, rounds)
+    return rounds
 
 
-def planned_anew(prepared: Prepared, recorded: Recorded) -> Iterator[Request]:
-    """All that a new choice can ask: the test samples, of one other wording and one checkpoint that was not asked them.
+def planned_anew(prepared: Prepared, recorded: Recorded) -> list[Round]:
+    """Who can be asked what by a new choice: one other wording and one checkpoint that were not asked the test samples.
 
     Of the wordings the one with most shots and words; whatever the cache has.
     """
@@ -179,10 +188,11 @@ def planned_anew(prepared: Prepared, recorded: Recorded) -> Iterator[Request]:
     if any(not recorded.answered(checkpoint.name, "test") for checkpoint in recorded.checkpoints()):
         candidates.append(Candidate("chosen checkpoint"))
     test = prepared.dataset.split("test")
-    return _requests(prepared, [(candidate, test) for candidate in candidates])
+    return [(candidate, test) for candidate in candidates]
 
 
-def _requests(prepared: Prepared, rounds: Sequence[tuple[Candidate, Sequence[Sample]]]) -> Iterator[Request]:
+def requests_of(prepared: Prepared, rounds: Sequence[Round]) -> Iterator[Request]:
+    """What the candidates are asked of their samples."""
     for candidate, samples in rounds:
         renderer = prepared.renderers.of(candidate.instruction)
         for sample in samples:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import JsonValue
@@ -13,6 +15,7 @@ from harness.autorater.configuration import ConfiguredJudge
 from harness.autorater.gate import obstacle
 from harness.autorater.licensing import Examined, LicensedJudge, Licensing, fingerprint_of, fitted, license_judge
 from harness.autorater.rating import failures_of, rate
+from harness.autorater.rehearsal import Rehearsal, rehearsed
 from harness.autorater.scores import CachedGenerator
 from harness.core.judging import Item, Pair, Single, Verdict, latest, text_hash
 from harness.core.licences import JudgeCard
@@ -34,10 +37,11 @@ MOST_RESAMPLES = 2000
 class JudgeMetric:
     """Mean calibrated score of a judge in [0, 1]: what people would have said, as far as it can tell.
 
-    Made before any model is there; `measure` needs one, see `judged`.
+    Made before any model is there; `measure` needs one, see `judged`. spec: of the run that it is a metric of.
     """
 
     configured: ConfiguredJudge
+    spec: RunSpec
     higher_is_better: bool = True
     best: float = 1.0
     worst: float = 0.0
@@ -51,6 +55,25 @@ class JudgeMetric:
     def signature(self) -> str:
         """Kind and criterion; of which model, and calibrated on what, is known once there is a model."""
         return f"{self.name}|kind:{self.configured.spec.kind}|criterion:{self.configured.spec.criterion}"
+
+    @cached_property
+    def backend(self) -> Backend | None:
+        """Its own, opened once; None where it asks for no other model than the run's."""
+        own, run, kind = self.configured.spec, self.spec, self.configured.backend
+        model, options = own.model or run.model, own.backend or run.backend
+        if kind is None or (model == run.model and options == run.backend):
+            return None
+        return kind.create(model, options, thinking=False)
+
+    def rehearsed(self, backend: Backend, samples: Sequence[Sample]) -> Rehearsal:
+        """What it asks to be calibrated, and of an answer to each of the samples; their references stand in for these.
+
+        samples: each as often as it is answered.
+        """
+        takes: Literal["single", "pair"] = "pair" if self.configured.spec.label == "pair" else "single"
+        items = (item_of(sample, sample.references[0], takes) for sample in samples)
+        apart_ = [replace(item, id=f"answer {n}") for n, item in enumerate(items)]
+        return rehearsed(self.configured, backend, self.spec.seed, apart_)
 
     def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
         """There is no model yet."""
@@ -114,13 +137,17 @@ class JudgedMetric(JudgeMetric):
         )
 
     def item(self, sample: Sample, answer: str) -> Item:
-        """The answer as the judge and people meet it: by itself, or beside the reference."""
-        question, cluster = sample.question, text_hash(sample.question)
-        if self.licensed.judge.takes == "pair":
-            other = sample.references[0]
-            texts = (answer, other)
-            return Pair(text_hash(question, *texts), cluster, ("", "reference"), question, texts, sample.references)
-        return Single(text_hash(question, answer), cluster, "", question, answer, sample.references)
+        """The answer as the judge and people meet it."""
+        return item_of(sample, answer, self.licensed.judge.takes)
+
+
+def item_of(sample: Sample, answer: str, takes: Literal["single", "pair"]) -> Item:
+    """An answer as a judge and people meet it: by itself, or beside the reference."""
+    question, cluster = sample.question, text_hash(sample.question)
+    if takes == "pair":
+        texts = (answer, sample.references[0])
+        return Pair(text_hash(question, *texts), cluster, ("", "reference"), question, texts, sample.references)
+    return Single(text_hash(question, answer), cluster, "", question, answer, sample.references)
 
 
 def apart(items: Sequence[Item]) -> list[Item]:
@@ -178,7 +205,7 @@ def judged(metrics: Sequence[AnyMetric], asking: Asking) -> Judged:
 
 def _ready(metric: JudgeMetric, asking: Asking) -> JudgedMetric:
     configured, stages = metric.configured, asking.stages
-    backend = _backend(configured, asking)
+    backend = metric.backend or asking.backend()
     generator = CachedGenerator(backend, asking.scores, stages.folder.folder / layout.label_scores(configured.name))
     with stages.timed(f"{metric.name}: fit") as progress:
         judge = fitted(configured, backend, asking.licensing, progress)
@@ -200,17 +227,8 @@ def _ready(metric: JudgeMetric, asking: Asking) -> JudgedMetric:
     if generator.note is not None:
         stages.note(generator.note)
     found = Examined(stages.folder.load(JudgeCard, file), stages.folder.load(dict[str, float], held_out))
-    return JudgedMetric(configured, licensed=LicensedJudge(judge, found), generator=generator, stages=stages)
-
-
-def _backend(configured: ConfiguredJudge, asking: Asking) -> Backend:
-    """The run's own where the judge asks for no other model; one that is opened for it otherwise."""
-    spec, kind = configured.spec, configured.backend
-    model = spec.model or asking.spec.model
-    options = spec.backend or asking.spec.backend
-    if kind is None or (model == asking.spec.model and options == asking.spec.backend):
-        return asking.backend()
-    return kind.create(model, options, thinking=False)
+    licensed = LicensedJudge(judge, found)
+    return JudgedMetric(configured, metric.spec, licensed=licensed, generator=generator, stages=stages)
 
 
 def caveats_of(judged_: Judged, selection: Selection) -> Iterator[str]:

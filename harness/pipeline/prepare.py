@@ -14,7 +14,7 @@ from harness.autorater.configuration import ConfiguredJudge
 from harness.core.errors import HarnessError
 from harness.core.protocols import AnyMetric, Backend, BackendKind, Metric, Reporter, Selective, Trainer
 from harness.core.records import AuditRecord, Finding
-from harness.core.specs import JUDGE_PREFIX, MetricsSpec, RunSpec
+from harness.core.specs import JUDGE_PREFIX, RunSpec
 from harness.core.types import Sample, Sampling, TokenRow
 from harness.data import Dataset, read
 from harness.metrics.context import MetricContext
@@ -310,7 +310,7 @@ def describe(finding: Finding) -> list[str]:
 def make_metrics(spec: RunSpec, dataset: Dataset, plugins: Plugins) -> tuple[AnyMetric, ...]:
     """The task's metrics on these samples, primary first; HarnessError where one cannot work with them."""
     asked = spec.task.metrics
-    metrics = {name: _make(name, asked, dataset, plugins) for name in asked.names}
+    metrics = {name: _make(name, spec, dataset, plugins) for name in asked.names}
     _refuse_one_name_for_two(metrics)
     _refuse_impossible_effect(spec, metrics[asked.primary])
     if spec.select.race:
@@ -323,10 +323,11 @@ def make_metrics(spec: RunSpec, dataset: Dataset, plugins: Plugins) -> tuple[Any
     return tuple(metrics.values())
 
 
-def _make(name: str, asked: MetricsSpec, dataset: Dataset, plugins: Plugins) -> AnyMetric:
+def _make(name: str, spec: RunSpec, dataset: Dataset, plugins: Plugins) -> AnyMetric:
     if name in plugins.judges:
-        return JudgeMetric(plugins.judges[name])
-    return plugins.metrics[name](MetricContext(name, dataset.samples, asked.options.get(name, {}), plugins.folder))
+        return JudgeMetric(plugins.judges[name], spec)
+    options = spec.task.metrics.options.get(name, {})
+    return plugins.metrics[name](MetricContext(name, dataset.samples, options, plugins.folder))
 
 
 def _refuse_one_name_for_two(metrics: Mapping[str, AnyMetric]) -> None:

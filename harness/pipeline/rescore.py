@@ -6,9 +6,10 @@ samples can stand on test; `reselect` has the model, and asks another one if it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 from pydantic import JsonValue, TypeAdapter
@@ -158,10 +159,19 @@ class Rescoring:
     metrics: tuple[AnyMetric, ...]
     plugins: Plugins
 
-    def open_backend(self) -> Backend:
-        """The run's backend, for judges that ask its model; nothing else of a rescore needs one."""
+    @cached_property
+    def backend(self) -> Backend:
+        """The run's, for judges that ask its model; nothing else of a rescore needs one."""
         thinking = self.spec.task.prompting.thinking
         return self.plugins.backend.create(self.spec.model, self.spec.backend, thinking=thinking)
+
+    def answered(self) -> Iterator[Sample]:
+        """The samples of all answers that the recorded run has: each as often as it was asked."""
+        splits: tuple[Split, ...] = ("validation", "test")
+        for arm in (*untuned_arms(self.spec), *map(tuned_arm, self.recorded.checkpoints())):
+            for candidate, split in product(arm.candidates, splits):
+                if self.recorded.answered(candidate.name, split):
+                    yield from self.dataset.split(split)
 
 
 @dataclass(frozen=True)
@@ -223,7 +233,7 @@ def prepare_rescore(
 def rescore(rescoring: Rescoring, stages: Stages, runs: Path) -> RunResult:
     """Score everything again, choose again on validation, compare again, conclude."""
     folder = rescoring.plugins.folder
-    judging = judged(rescoring.metrics, asking(rescoring.spec, rescoring.open_backend, stages, runs, folder))
+    judging = judged(rescoring.metrics, asking(rescoring.spec, lambda: rescoring.backend, stages, runs, folder))
     ground = rescoring.recorded.ground(rescoring.spec, rescoring.run_id, rescoring.dataset, judging)
     return _again(rescoring, ground, _Answers(rescoring.recorded, stages.folder), stages.folder)
 

@@ -631,6 +631,82 @@ def test_what_a_judge_announces_bounds_what_it_asks(
     assert sent <= int(bound[1].replace(",", ""))
 
 
+# A run of the task has 4 untuned candidates with 16 and 40 answers each, 17 calls an answer at most as above.
+WITHOUT_TUNING = "judge loud asks for at most about 4,692 calls and"
+
+
+def own_server(url: str) -> str:
+    """Settings of a judge that asks a server which the run knows nothing of."""
+    return f'[model]\nname = "model"\n[backend]\nname = "openai"\nbase_url = "{url}"\n'
+
+
+AWAY = own_server("http://127.0.0.1:1/v1")
+
+
+@pytest.mark.parametrize(
+    ("trainer", "said"),
+    # Three checkpoints answer 16 each, and the chosen one 40: 88 more.
+    [("none", WITHOUT_TUNING), ("fake", "judge loud asks for at most about 6,188 calls and")],
+)
+def test_a_free_run_says_what_its_paid_judge_may_ask_before_it_asks(
+    trainer: str, said: str, harness: Callable[..., Any], echo_task: Path
+) -> None:
+    write_judge(echo_task, "pass_fail", AWAY)
+    words = ("run", f"task={echo_task}", "backend=fake", "model=fake", f"trainer={trainer}")
+    ran = harness(*words, 'metrics.report=["judge:loud"]', "n_resamples=100")
+    assert ran.code == 5, ran.err
+    assert said in ran.err
+    assert ran.err.index("judge loud asks") < ran.err.index("E-UNREACHABLE")
+    assert "this run asks" not in ran.err
+
+
+@pytest.mark.parametrize("command", ["rescore", "select"])
+def test_scoring_again_says_what_a_paid_judge_may_ask_before_it_asks(
+    command: str, harness: Callable[..., Any], echo_task: Path
+) -> None:
+    assert (
+        harness("run", f"task={echo_task}", "backend=fake", "model=fake", "trainer=none", "n_resamples=100").code == 0
+    )
+    (run,) = Path("runs/echo").glob("*/result.json")
+    write_judge(echo_task, "pass_fail", AWAY)
+    again = harness(command, str(run.parent), 'metrics.report=["judge:loud"]')
+    assert again.code == 5, again.err
+    assert WITHOUT_TUNING in again.err
+    assert again.err.index("judge loud asks") < again.err.index("E-UNREACHABLE")
+
+
+def test_a_judge_that_asks_the_model_of_a_paid_run_has_a_line_of_its_own(
+    harness: Callable[..., Any], echo_task: Path
+) -> None:
+    write_judge(echo_task, "pass_fail")
+    words = ("run", f"task={echo_task}", BACKEND, "base_url=http://127.0.0.1:1/v1", "model=model", "trainer=none")
+    ran = harness(*words, 'metrics.report=["judge:loud"]', "n_resamples=100")
+    assert ran.code == 5, ran.err
+    assert "this run asks for at most 224 calls and" in ran.err
+    assert WITHOUT_TUNING in ran.err
+
+
+def test_what_is_said_of_a_runs_judge_bounds_what_it_asks_its_probes_aside(
+    harness: Callable[..., Any], echo_task: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+    create = OpenAIKind.create
+    monkeypatch.setattr(OpenAIKind, "create", lambda *args, **more: opened.append(args) or create(*args, **more))
+    monkeypatch.setattr("harness.autorater.licensing.run_probes", ())
+    with serving(answering(Model(labels={"yes": 0.5, "no": 0.5}))) as server:
+        write_judge(echo_task, "pass_fail", own_server(server.url))
+        words = ("run", f"task={echo_task}", "backend=fake", "model=fake", "trainer=none")
+        ran = harness(*words, 'metrics.report=["judge:loud"]', "n_resamples=100")
+    assert ran.code == 0, ran.err
+    assert len(opened) == 1
+    bound = re.search(r"judge loud asks for at most about 4,692 calls and ([\d,]+) tokens", ran.err)
+    assert bound is not None
+    # A server that tells log-probabilities is asked once of each answer, and of those that are the same only once.
+    assert 52 < len(server.real) <= 52 + 224
+    sent = sum(len(asked.question.encode()) + asked.body.get("max_tokens", 0) for asked in server.real)
+    assert sent <= int(bound[1].replace(",", ""))
+
+
 def test_a_judge_that_asks_no_model_announces_nothing(harness: Callable[..., Any], echo_task: Path) -> None:
     write_judge(echo_task, "length")
     with serving(answering(Model())) as server:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import repeat
 
 from harness.backends.byte_tokens import END
 from harness.backends.remote.asking import Asking
@@ -44,9 +45,13 @@ def label_scores(
 def calls_at_most(
     asking: Asking, request: Request, labels: Labels, n_samples: int
 ) -> Iterator[Call[Place] | Call[tuple[str, int]]]:
-    """What the scores of one request can take: calls for log-probabilities, and for replies if not all are told."""
+    """What the scores of one request can take: calls for log-probabilities, and for replies if not all are told.
+
+    The latter as one call so many times: they differ by their seeds alone.
+    """
     yield from _asking_for(asking, request, labels)
-    yield from _counting(asking, request, labels, n_samples)
+    for call in _counting(asking, request, labels, 1):
+        yield from repeat(call, n_samples)
 
 
 def _told(

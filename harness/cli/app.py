@@ -58,11 +58,21 @@ class Stopped(BaseException):
 
 def main() -> None:
     """Run the command line and leave with the promised exit code."""
-    # Threads that spin while they wait slow each other down many times over on a busy machine; read when torch loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_briefly()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, stop_once)
     sys.exit(run_command_line())
+
+
+def wait_briefly() -> None:
+    """Let threads that wait for others sleep soon, unless the user has said how they should; read when torch loads.
+
+    Those that go on spinning slow each other down many times over on a busy machine.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        # Of GNU's OpenMP, which torch has on Linux: some microseconds, in which most waits are over.
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def run_command_line() -> int:

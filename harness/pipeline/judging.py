@@ -72,8 +72,8 @@ class JudgeMetric:
         """
         takes: Literal["single", "pair"] = "pair" if self.configured.spec.label == "pair" else "single"
         items = (item_of(sample, sample.references[0], takes) for sample in samples)
-        apart_ = [replace(item, id=f"answer {n}") for n, item in enumerate(items)]
-        return rehearsed(self.configured, backend, self.spec.seed, apart_)
+        named = [replace(item, id=f"answer {n}") for n, item in enumerate(items)]
+        return rehearsed(self.configured, backend, self.spec.seed, named)
 
     def measure(self, samples: Sequence[Sample], completions: Sequence[str]) -> FloatArray:
         """There is no model yet."""

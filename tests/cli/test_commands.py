@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from harness.cli.app import wait_briefly
 from tests.conftest import FAKE, Ran
 
 Harness = Callable[..., Ran]
@@ -229,6 +231,22 @@ def test_a_replayed_run_gives_the_recorded_numbers(harness: Harness, echo_task: 
     first, second = (json.loads((f / "result.json").read_text()) for f in (recorded, replayed))
     assert first["comparisons"] == second["comparisons"]
     assert first["evaluations"] == second["evaluations"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({}, ("PASSIVE", "1000")),
+        ({"GOMP_SPINCOUNT": "7"}, ("PASSIVE", "7")),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, ("ACTIVE", None)),
+    ],
+)
+def test_how_threads_wait_is_the_users_to_say(
+    monkeypatch: pytest.MonkeyPatch, asked: dict[str, str], found: tuple[str, str | None]
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(asked))
+    wait_briefly()
+    assert (os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT")) == found
 
 
 def test_unknown_commands_and_options_exit_2(harness: Harness) -> None:

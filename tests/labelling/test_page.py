@@ -128,6 +128,18 @@ def test_fifty_labels_by_keyboard_survive_a_killed_server(tab: Tab, tmp_path: Pa
     assert len({label.item for label in labels}) == 50
 
 
+def test_what_a_server_was_killed_in_the_middle_of_saying_is_asked_again(tab: Tab, tmp_path: Path) -> None:
+    sheet = a_sheet(4)
+    with LabelJournal(tmp_path / "labels.jsonl") as journal, served(sheet, journal) as link:
+        tab.open(link)
+        # The label is on disk; of its acknowledgement only the beginning arrives.
+        cut = {"status": 200, "content_type": "application/json", "body": '{"items": ["'}
+        tab.page.route("**/label", lambda route: (route.fetch(), route.fulfill(**cut)), times=1)
+        tab.page.keyboard.press("4")
+        tab.done(1)
+        assert [label.value for label in journal.labels] == [4]
+
+
 def test_the_file_that_a_browser_is_started_with_leads_in(tab: Tab, tmp_path: Path) -> None:
     sheet = a_sheet(2)
     with LabelJournal(tmp_path / "labels.jsonl") as journal, served(sheet, journal) as link, opener(link.link) as file:

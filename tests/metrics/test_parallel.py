@@ -185,10 +185,14 @@ def test_ctrl_c_leaves_no_process_behind(samples_of, started, monkeypatch):
     monkeypatch.setattr(parallel, "_TRIAL_S", 1e-9)
     references, completions = corpus(20_000)
     samples = samples_of(references)
-    timer = threading.Timer(0.4, lambda: os.kill(os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        measured(Counting([]), samples, completions, n_processes=3, pays_from_s=0)
+    # Whoever starts the tests in the background has Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Timer(0.4, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            measured(Counting([]), samples, completions, n_processes=3, pays_from_s=0)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(started) == 2
     assert all(one.poll() is not None for one in started)
 

@@ -48,7 +48,7 @@ class Server {
     } catch {
       throw new Gone("the server does not answer");
     }
-    if (reply.ok) return reply.json();
+    if (reply.ok) return reply.json().catch(() => { throw new Gone("the server's answer was cut off"); });
     if (reply.status === 401) throw new Gone("the server was started anew: open the link it printed in this browser");
     const said = (await reply.text().catch(() => "")).slice(0, 200);
     throw reply.status >= 500 ? new Gone(said || "the server could not store it") : new Refused(said || `refused (${reply.status})`);

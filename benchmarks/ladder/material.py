@@ -26,7 +26,7 @@ class Size:
     shots: int
 
 
-# On two quiet cores a round of all contestants takes some four minutes with the first, and seven with the second.
+# On two quiet cores a round of all contestants takes some four minutes with the first, and nine with the second.
 SIZES = {"demo": Size(320, 100, 50, 3, 4), "random": Size(64, 32, 32, 3, 4)}
 
 
